@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the user can mend, by whose fault it is. Anything else that is raised is a bug and keeps its traceback."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class FlowError(Exception):
+    """A problem with one clear message: what was expected, what was found, where, and what to do.
+
+    Args:
+        message: What is wrong, in one or more lines.
+        remedy: What the user can do about it.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  what to do: {self.remedy}" if self.remedy else self.message
+
+
+class ModelFileError(FlowError):
+    """The file is not a model that can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """One node that cannot be converted: where it is, why, and what to do."""
+
+    node: str
+    op: str
+    why: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.op} '{self.node}': {self.why}\n      what to do: {self.remedy}"
+
+
+class UnsupportedModelError(FlowError):
+    """The model is readable, but some of its nodes cannot become hardware; all of them are listed."""
+
+    def __init__(self, problems: Sequence[Unsupported]) -> None:
+        self.problems = tuple(problems)
+        count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
+        listing = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
+        super().__init__(f"the model cannot be converted ({count}):\n{listing}")
+
+
+class OptionError(FlowError):
+    """A command line option or API argument that means nothing here."""
+
+
+class DataError(FlowError):
+    """The user's data do not fit the model."""
+
+
+class VerifyError(FlowError):
+    """A graph breaks a rule of its language."""
+
+
+class PassError(FlowError):
+    """A pass broke the graph: a defect of this program, with the pass and the node named."""
+
+
+class ExactnessError(FlowError):
+    """Two levels that must agree at tolerance zero do not."""
+
+
+class InfeasibleError(FlowError):
+    """No design fits: the binding resource, the demand, the budget, and what would fit."""
+
+
+class BoardError(FlowError):
+    """A board that is unknown, or a board file that is wrong."""
+
+
+class PlanFileError(FlowError):
+    """A plan file that cannot be read, or that asks for something illegal."""
+
+
+class ToolNotFoundError(FlowError):
+    """A program that a step needs is not there."""
+
+
+class ToolFailedError(FlowError):
+    """A program ran and failed; the log holds everything that it said."""
+
+    def __init__(self, message: str, *, log: Path, remedy: str = "") -> None:
+        super().__init__(f"{message}\n  log: {log}", remedy)
+        self.log = log
+
+
+class ReportError(FlowError):
+    """A report that is missing or has a form that is not known."""
+
+
+class OutputError(FlowError):
+    """The build directory cannot be written."""
