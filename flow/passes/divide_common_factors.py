@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Divide out what all weights of a channel share: narrower weights and accumulators, the same function."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Dense, Step
+
+
+def divide_common_factors(graph: DataflowGraph) -> DataflowGraph:
+    """Only in front of a step function, whose thresholds are divided too (rounded up)."""
+    changed: dict[str, DataflowOp] = {}
+    for node in graph.nodes:
+        if not isinstance(node, Step) or not isinstance(dense := graph[node.x], Dense):
+            continue
+        if graph.users[dense.name] != (node,) or dense.name in graph.outputs:
+            continue
+        if node.channels != dense.weight.shape[1]:
+            continue
+        factor = np.maximum(np.gcd.reduce(dense.weight, axis=0), 1)
+        if bool((factor == 1).all()):
+            continue
+        changed[dense.name] = replace(dense, weight=dense.weight // factor)
+        per_row = factor[:, None]
+        thresholds = np.where(node.thresholds == NEVER, NEVER, -(-node.thresholds // per_row))
+        # the sums are multiples of the factor, but the interval's ends need not be: shrink to multiples
+        changed[node.name] = replace(
+            node, thresholds=thresholds, lo=-(-node.lo // factor), hi=node.hi // factor
+        )
+    return graph.map(lambda node: changed.get(node.name, node)) if changed else graph

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Negate the weights of a channel whose step function falls, so that it rises: hardware then only counts up."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Dense, Step
+from flow.ir.types import IntType, Ints
+
+def orient_channels(graph: DataflowGraph) -> DataflowGraph:
+    """Only where the negated weights need no wider type, and nothing else reads the accumulator."""
+    changed: dict[str, DataflowOp] = {}
+    for node in graph.nodes:
+        if not isinstance(node, Step) or not isinstance(dense := graph[node.x], Dense):
+            continue
+        if graph.users[dense.name] != (node,) or dense.name in graph.outputs:
+            continue
+        if node.channels != dense.weight.shape[1]:
+            continue
+        flip = (node.stride < 0) & _negatable(dense)
+        if not bool(flip.any()):
+            continue
+        weight = np.where(flip, -dense.weight, dense.weight)
+        sums = replace(dense, weight=weight, acc=IntType(dense.acc.bits + 1, signed=True))
+        changed[dense.name] = sums
+        changed[node.name] = mirrored(node, flip)
+    return graph.map(lambda node: changed.get(node.name, node)) if changed else graph
+
+
+def _negatable(dense: Dense) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    stored = dense.weight_type
+    negated = -dense.weight
+    return (negated.min(0) >= stored.min) & (negated.max(0) <= stored.max)
+
+
+def mirrored(step: Step, flip: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Step:
+    """The step of ``-x`` in the channels of ``flip``."""
+    inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
+    at_hi = step.ends()[1]
+    # thresholds in reverse, those that are never reached at the end of the row
+    turned: Ints = np.sort(np.where(inside, 1 - step.thresholds, NEVER), axis=1)
+    # x <= -lo is x' >= ...: f falls from start to at_hi, so the mirrored function rises from at_hi
+    return replace(
+        step,
+        thresholds=np.where(flip[:, None], turned, step.thresholds),
+        start=np.where(flip, at_hi, step.start),
+        stride=np.where(flip, -step.stride, step.stride),
+        lo=np.where(flip, -step.hi, step.lo),
+        hi=np.where(flip, -step.lo, step.hi),
+    )
+
+
