@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boards are data: one TOML file each, read into one frozen value, with every mistake in the file reported at once."""
+"""Boards are data: one TOML file each, read into one frozen value, all mistakes in it reported at once."""
 
 import difflib
 import math
@@ -34,7 +34,7 @@ class Dsp(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Frequencies of the accelerator's one clock, in MHz: what is asked for by default, and the planner's ceiling."""
+    """Frequencies of the accelerator's one clock, in MHz: the default, and the ceiling for a plan."""
 
     default_mhz: float
     max_mhz: float
@@ -42,7 +42,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The board's DRAM: its kind, its size in bytes, and its peak rate over all channels in bytes per second."""
+    """The board's DRAM: kind, size in bytes, peak rate over all channels in bytes per second."""
 
     name: str
     bytes: int
@@ -127,7 +127,9 @@ def _count(least: int) -> _Rule:
 
 def _text(expected: str, pattern: str, *, required: bool = True) -> _Rule:
     return _Rule(
-        expected, lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value)), required
+        expected,
+        lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value, re.ASCII)),
+        required,
     )
 
 
@@ -137,12 +139,11 @@ def _choice(options: type[StrEnum]) -> _Rule:
 
 
 def _is_frequency(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 _WIDTHS = tuple(2**power for power in range(3, 11))
-_ANY_TEXT = _text("a text that is not empty", r".*\S.*")
+_ANY_TEXT = _text("one line of text", r".*\S.*")
 _FREQUENCY = _Rule("a number of MHz above 0", _is_frequency)
 
 # table -> key -> rule; the keys that stand in no table come first, under ""
@@ -151,10 +152,10 @@ _SCHEMA: Mapping[str, Mapping[str, _Rule]] = {
         "name": _text("lower case letters, digits and hyphens", r"[a-z0-9]+(-[a-z0-9]+)*"),
         "title": _ANY_TEXT,
         "vendor": _ANY_TEXT,
-        "part": _text("a full part such as 'xc7z020clg400-1'", r"x[a-z]\w+(-\w+)+"),
+        "part": _text("a full part such as 'xc7z020clg400-1'", r"x[a-z][a-z0-9]+(-[A-Za-z0-9]+)+"),
         "board_part": _text(
             "a Vivado board file such as 'tul.com.tw:pynq-z2:part0:1.0'",
-            r"[^:\s]+(:[^:\s]+){3}",
+            r"[\w.-]+(:[\w.-]+){3}",
             required=False,
         ),
         "family": _choice(Family),
@@ -176,6 +177,8 @@ _SCHEMA: Mapping[str, Mapping[str, _Rule]] = {
     },
     "memory": {"name": _ANY_TEXT, "bytes": _count(1), "peak_bytes_per_second": _count(1)},
 }
+
+_TABLES = tuple(table for table in _SCHEMA if table)
 
 # a key that may not exceed another one, as (table, key, the key that bounds it)
 _ORDERED = (("resources", "lutram", "lut"), ("clock", "default_mhz", "max_mhz"))
@@ -204,8 +207,10 @@ def _read(path: Path, *, label: str) -> Board:
 
 def _shape_problems(data: Mapping[str, object]) -> Iterator[str]:
     for table, rules in _SCHEMA.items():
-        prefix = f"{table}." if table else ""
-        values = data.get(table, {}) if table else {key: data[key] for key in data if key not in _SCHEMA}
+        if table:
+            prefix, keys, values = f"{table}.", list(rules), data.get(table, {})
+        else:
+            prefix, keys, values = "", [*rules, *_TABLES], {k: v for k, v in data.items() if k not in _TABLES}
         if not isinstance(values, dict):
             yield f"{table}: expected a table, found {values!r}"
             continue
@@ -216,8 +221,8 @@ def _shape_problems(data: Mapping[str, object]) -> Iterator[str]:
             elif not rule.accepts(values[key]):
                 yield f"{prefix}{key}: expected {rule.expected}, found {values[key]!r}"
         for key in values:
-            if key not in rules:
-                yield f"{prefix}{key}: expected one of the keys {', '.join(rules)}, found an unknown key"
+            if key not in keys:
+                yield f"{prefix}{key}: unknown key, expected one of {', '.join(keys)}"
 
 
 def _order_problems(data: Mapping[str, object]) -> Iterator[str]:

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C++ of a step function: expressions and constant tables for each form."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flow.emit.cxx import Table, codes, table, type_name
+from flow.ir.dataflow import NEVER, Step
+from flow.ir.rounding import Rounding
+from flow.ir.step_forms import Form, MultiplyShift, Search, Shift, Thresholds, Wire
+from flow.ir.step_forms import Table as TableForm
+from flow.ir.types import ElementType, Ints, IntType
+
+
+@dataclass
+class StepText:
+    """What the template needs; fields that a form does not use stay empty."""
+
+    form: str
+    comment: str
+    unindexed: bool = True
+    multiplier: str = ""
+    sum_type: str = ""
+    product_type: str = ""
+    factor_type: str = ""
+    count_type: str = ""
+    index_type: str = ""
+    bias: str = ""
+    factor: str = ""
+    threshold: str = ""
+    result: str = ""
+    clip: str = "y"
+    shift: int = 0
+    half_even: bool = False
+    half_less_one: int = 0
+    levels: int = 0
+    lo: int = 0
+    halves: list[int] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+
+
+def step_text(
+    step: Step,
+    form: Form,
+    *,
+    name: str,
+    pe: int,
+    x: ElementType,
+    y: ElementType,
+    multiplier: str,
+    certificate: str,
+) -> StepText:
+    """The C++ of ``form``.
+
+    Args:
+        step: The function that it realises.
+        form: One of its forms.
+        name: The layer's function; tables are called after it.
+        pe: How many channels are computed at once: the first index of every table.
+        x: The type of the argument.
+        y: The type of the result.
+        multiplier: What multiplies, in the words of the dialect.
+        certificate: The proof, for the comment.
+    """
+    text = StepText(form.name, f"The step function, {certificate}.", multiplier=multiplier)
+    writer = _Writer(text, name, pe, step, y)
+    match form:
+        case Wire():
+            pass
+        case Shift():
+            writer.shift(form)
+        case MultiplyShift():
+            writer.multiply_shift(form)
+        case Search():
+            writer.thresholds(form, search=True)
+        case Thresholds():
+            writer.thresholds(form, search=False)
+        case TableForm():
+            writer.table(form)
+    return text
+
+
+@dataclass
+class _Writer:
+    text: StepText
+    name: str
+    pe: int
+    step: Step
+    y: ElementType
+
+    def per_channel(self, values: Ints, what: str, comment: str) -> str:
+        """An expression for a number of each channel: a literal where all are alike, else a table."""
+        if values.ndim == 1 and len(set(values.tolist())) == 1:
+            return f"({values[0]})" if values[0] < 0 else f"{values[0]}"
+        if values.ndim == 2 and bool((values == values[:1]).all()):
+            self.text.tables.append(table(f"{self.name}_{what}", f"{comment}, all channels alike", values[0]))
+            return f"{self.name}_{what}"
+        self.text.unindexed = False
+        # channel c = fold * PE + p
+        folded = values.reshape(-1, self.pe, *values.shape[1:])
+        ordered = folded.transpose(1, 0, *range(2, folded.ndim)).copy()
+        self.text.tables.append(table(f"{self.name}_{what}", f"{comment}: [PE][fold]", ordered))
+        return f"{self.name}_{what}[p][fold]"
+
+    def range_of(self, *terms: tuple[Ints, Ints]) -> IntType:
+        """The type that holds the sum of intervals, each given per channel."""
+        lo = sum(t[0] for t in terms)
+        hi = sum(t[1] for t in terms)
+        return IntType.holding(min(int(np.min(lo)), 0), max(int(np.max(hi)), 0))
+
+    def clip(self, lo: int, hi: int, reached: IntType, least: int, greatest: int) -> None:
+        expression = "y"
+        t = type_name(self.y)
+        low = f"{t}({lo})" if lo >= 0 else f"{t}({lo})"
+        if greatest > hi:
+            expression = f"(y > {hi}) ? {t}({hi}) : {t}({expression})"
+        if least < lo:
+            expression = f"(y < {lo}) ? {low} : {t}({expression})" if expression == "y" else f"(y < {lo}) ? {low} : ({expression})"
+        self.text.clip = expression if expression != "y" else f"{t}(y)"
+
+    def shift(self, form: Shift) -> None:
+        text = self.text
+        text.shift = form.shift
+        text.half_even = form.rounding is Rounding.HALF_EVEN and form.shift > 0
+        text.half_less_one = (1 << form.shift >> 1) - 1
+        text.bias = self.per_channel(form.bias, "bias", "Added to the accumulator")
+        lo, hi = self.step.lo + form.bias, self.step.hi + form.bias
+        margin = (1 << form.shift) >> 1 if text.half_even else 0
+        reached = self.range_of((lo, hi + margin))
+        text.sum_type = type_name(IntType(max(reached.bits, 2) + (not reached.signed), signed=True))
+        self.clip(form.lo, form.hi, reached, int(lo.min()) >> form.shift, (int(hi.max()) + margin) >> form.shift)
+
+    def multiply_shift(self, form: MultiplyShift) -> None:
+        text = self.text
+        text.shift = form.shift
+        ends = np.stack([self.step.lo * form.factor, self.step.hi * form.factor])
+        product = self.range_of((ends.min(0), ends.max(0)))
+        low, high = ends.min(0) + form.bias, ends.max(0) + form.bias
+        total = self.range_of((low, high))
+        text.factor_type = type_name(IntType.holding(int(form.factor.min()), int(form.factor.max())))
+        text.product_type = type_name(product)
+        text.sum_type = type_name(IntType(total.bits + (not total.signed), signed=True))
+        text.factor = self.per_channel(form.factor, "factor", "Multiplies the accumulator")
+        text.bias = self.per_channel(form.bias, "bias", "Added to the product")
+        self.clip(form.lo, form.hi, total, int(low.min()) >> form.shift, int(high.max()) >> form.shift)
+
+    def thresholds(self, form: Thresholds, *, search: bool) -> None:
+        text = self.text
+        limit = int(self.step.hi.max()) + 1  # no accumulator reaches it
+        values = np.where(form.thresholds == NEVER, limit, form.thresholds)
+        values = np.clip(values, int(self.step.lo.min()), limit)
+        levels = values.shape[1]
+        if search:
+            depth = levels.bit_length()
+            padding = np.full((values.shape[0], (1 << depth) - 1 - levels), limit)
+            values = np.concatenate([values, padding], axis=1)
+            text.halves = [1 << k for k in reversed(range(depth))]
+        text.levels = values.shape[1]
+        text.count_type = f"ap_uint<{max(values.shape[1].bit_length(), 1)}>"
+        if levels == 0:
+            text.levels = 0
+            text.threshold = "0"
+        elif levels == 1 and not search:
+            text.threshold = self.per_channel(values[:, 0], "threshold", "The result changes at this sum")
+        else:
+            text.threshold = self.per_channel(values, "thresholds", "Each raises the result by one step") + "[k]"
+        start = self.per_channel(codes(form.start, self.y), "start", "The result below the first threshold")
+        stride = np.sign(form.stride)
+        if len(set(stride.tolist())) == 1:
+            sign = "+" if stride[0] > 0 else "-"
+            text.result = f"{start} {sign} count" if start != "0" or sign == "-" else "count"
+        else:
+            down = self.per_channel((stride < 0).astype(np.int64), "falls", "1 where the result falls")
+            text.result = f"{down} ? {start} - count : {start} + count"
+        text.result = f"{type_name(self.y)}({text.result})"
+
+    def table(self, form: TableForm) -> None:
+        text = self.text
+        text.lo = form.lo
+        text.index_type = f"ap_uint<{max((form.entries.shape[1] - 1).bit_length(), 1)}>"
+        values = codes(form.entries, self.y)
+        text.result = self.per_channel(values, "table", "The result for each sum") + "[index]"
+
+

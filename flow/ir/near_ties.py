@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares a float32 execution with the exact reference, segment by segment, and proves each difference.
+
+Every quantiser is given the levels that the float execution itself had in front of it, so that one flipped
+level is counted once and not again in everything behind it. A float32 level may differ from the exact one only
+where the rounding boundary between them lies within the bound of float32's error; anything else is an error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from flow.ir.model import BipolarQuant, Input, ModelGraph, Quant, Quantizer, constants
+from flow.ir.reference import DOUBLE, SINGLE, Evaluation, boundary_distance, quantize_array
+from flow.ir.types import Ints, Reals
+
+
+@dataclass(frozen=True, slots=True)
+class NearTie:
+    """One level that float32 rounds the other way.
+
+    Attributes:
+        tensor: The quantiser.
+        frame: The frame of the batch.
+        element: The element of the frame, counted in row-major order.
+        exact: The level that the model defines.
+        float32: The level that the float32 execution gave.
+        ulps: The distance from the boundary between them, in units in the last place of float32.
+    """
+
+    tensor: str
+    frame: int
+    element: int
+    exact: int
+    float32: int
+    ulps: float
+
+
+@dataclass(frozen=True, slots=True)
+class FloatComparison:
+    """What a float32 execution and the exact reference have in common.
+
+    Attributes:
+        compared: Levels and unquantised outputs that were compared.
+        near_ties: Differences that are proved to be near-ties.
+        errors: Differences that float32's error does not explain, in words.
+        wrong_frames: Frames with such an error.
+    """
+
+    compared: int
+    near_ties: tuple[NearTie, ...]
+    errors: tuple[str, ...]
+
+    @property
+    def frames_with_near_ties(self) -> frozenset[int]:
+        return frozenset(tie.frame for tie in self.near_ties)
+
+
+def activation_quantizers(graph: ModelGraph) -> tuple[str, ...]:
+    """The quantisers of tensors that depend on the input, in order."""
+    parameters = constants(graph)
+    return tuple(
+        n.name for n in graph.nodes if isinstance(n, Quant | BipolarQuant) and n.name not in parameters
+    )
+
+
+def compare_float32(
+    graph: ModelGraph, frames: Reals, float32: Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]
+) -> FloatComparison:
+    """Compares a float32 execution with the reference.
+
+    Args:
+        graph: The model as imported.
+        frames: (frames, *shape), the input of both.
+        float32: The values that the execution gave to every activation quantiser and to the output.
+    """
+    name = next(n.name for n in graph.nodes if isinstance(n, Input))
+    quantizers = [graph[q] for q in activation_quantizers(graph)]
+    forced = {q.name: _levels_of(q, float32[q.name]) for q in quantizers}  # type: ignore[arg-type]
+    exact = Evaluation(graph, {name: frames}, precision=DOUBLE, forced=forced)
+    single = Evaluation(graph, {name: frames}, precision=SINGLE, forced=forced)
+    ties: list[NearTie] = []
+    errors: list[str] = []
+    compared = 0
+    for q in quantizers:
+        assert isinstance(q, Quant | BipolarQuant)
+        compared += forced[q.name].size
+        _compare_levels(q, exact, single, forced[q.name], ties, errors)
+    output = graph.outputs[0]
+    if output not in forced:
+        compared += float32[output].size
+        _compare_values(output, single, float32[output].astype(np.float64), errors)
+    return FloatComparison(compared, tuple(ties), tuple(errors))
+
+
+def _levels_of(node: Quantizer, value: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Ints:
+    """The levels that quantised float values stand for."""
+    return np.rint(value.astype(np.float64) / node.scale + node.zero_point).astype(np.int64)
+
+
+def _compare_levels(
+    node: Quantizer,
+    exact: Evaluation,
+    single: Evaluation,
+    found: Ints,
+    ties: list[NearTie],
+    errors: list[str],
+) -> None:
+    decision, bound = exact.decisions[node.name], single.decisions[node.name]
+    differ = decision.levels != found
+    if not bool(differ.any()):
+        return
+    error = np.broadcast_to(bound.error, found.shape) + np.broadcast_to(decision.error, found.shape)
+    low = quantize_array(node, decision.position - error)
+    high = quantize_array(node, decision.position + error)
+    explained = (found >= low) & (found <= high)
+    distance = boundary_distance(node, decision.position)
+    ulp = np.spacing(np.maximum(np.abs(decision.position), 2.0**-126).astype(np.float32)).astype(np.float64)
+    size = found[0].size
+    for index in np.argwhere(differ):
+        at = tuple(int(i) for i in index)
+        element = int(np.ravel_multi_index(at[1:], found.shape[1:])) if found.ndim > 1 else 0
+        if explained[at]:
+            ties.append(
+                NearTie(
+                    node.name, at[0], element, int(decision.levels[at]), int(found[at]),
+                    float(distance[at] / ulp[at]),
+                )
+            )
+        else:
+            errors.append(
+                f"'{node.name}', frame {at[0]}, element {element} of {size}: the model defines level "
+                f"{decision.levels[at]} (position {decision.position[at]:.9g}), float32 gave {found[at]}; its "
+                f"error is at most {error[at]:.3g}"
+            )
+
+
+def _compare_values(name: str, single: Evaluation, found: Reals, errors: list[str]) -> None:
+    approximation = single.tensors[name]
+    error = np.broadcast_to(approximation.error, found.shape)
+    for index in np.argwhere(~(np.abs(found - approximation.value) <= error)):
+        at = tuple(int(i) for i in index)
+        errors.append(
+            f"'{name}' at {at}: the model defines {approximation.value[at]:.9g}, float32 gave {found[at]:.9g}; "
+            f"its error is at most {error[at]:.3g}"
+        )
