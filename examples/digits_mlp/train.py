@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.change_batchsize import ChangeBatchSize
+from qonnx.transformation.infer_shapes import InferShapes
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
@@ -141,8 +142,8 @@ def tidy(graph: onnx.GraphProto) -> None:
 
 
 def execute(path: Path, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logits, (N, 10), that qonnx's executor computes with the file at ``path``."""
-    model = ModelWrapper(str(path)).transform(ChangeBatchSize(len(x)))
+    """The logits, (N, 10), that qonnx's executor computes with the file at ``path``, all in one batch."""
+    model = ModelWrapper(str(path)).transform(ChangeBatchSize(len(x))).transform(InferShapes())
     return execute_onnx(model, {"x": x})["logits"]
 
 

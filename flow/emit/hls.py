@@ -20,6 +20,7 @@ from flow.emit.render import render, static
 from flow.emit.steps import StepText, step_text
 from flow.ir.dataflow import Dense
 from flow.ir.types import Bipolar, Ints, IntType
+from flow.plan.estimate import FIFO_DEPTH
 from flow.plan.design import Design, Gearbox, LayerProcess, Port, Process
 
 Dialect: TypeAlias = Literal["vitis", "vivado"]
@@ -32,9 +33,6 @@ _MULTIPLIER = {
     "vitis": {"lut": "fabric", "dsp": "dsp"},
     "vivado": {"lut": "Mul_LUT", "dsp": "DSP48"},
 }
-FIFO_DEPTH = 2
-"""Words between two processes of a chain: each reads what the other writes, in order, so two suffice to
-decouple them; no chain can deadlock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +112,7 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
         "tb/testbench.cpp": render("tb/testbench.cpp.j2", **shared),
         "csim/include/hls_stream.h": static("csim/hls_stream.h"),
         "csim/include/ap_axi_sdata.h": static("csim/ap_axi_sdata.h"),
+        "csim/include/prelude.hpp": static("csim/prelude.hpp"),
         "csim/units/top.cpp": render("csim/top_unit.cpp.j2", **shared),
     }
     for process in processes:
@@ -231,7 +230,6 @@ def _add_gearbox(text: SimpleNamespace, box: Gearbox) -> None:
         element=element,
         values=box.values,
         capacity=box.capacity,
-        count_bits=max((box.capacity + box.in_lanes).bit_length(), 1),
         iterations=box.cycles,
         last_read=box.last_read,
         places=box.places,

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from flow.errors import PlanFileError
 from flow.ir.dataflow import TensorType
-from flow.ir.step_forms import Certificate, Form, candidates, prove
+from flow.ir.step_forms import Certificate, Form
 from flow.ir.types import ElementType
 from flow.plan.layers import Layer
 from flow.plan.plan import LayerPlan, Plan
@@ -43,6 +43,11 @@ class Port:
     @property
     def per_word(self) -> int:
         return self.axis_bits // self.container
+
+    @property
+    def lanes(self) -> int:
+        """Values that a word of one frame can hold: not more than the frame has."""
+        return min(self.per_word, self.values)
 
     @property
     def words(self) -> int:
@@ -167,14 +172,12 @@ def build_design(layers: tuple[Layer, ...], plan: Plan, axis_bits: int) -> Desig
 
     Raises:
         PlanFileError: It asks for a form that cannot serve its step function.
-        ExactnessError: A form differs from its step function (a defect of this program).
     """
     source = port(layers[0].x, axis_bits)
     sink = port(layers[-1].y, axis_bits)
     processes: list[Process] = []
     for number, (layer, decided) in enumerate(zip(layers, plan.layers, strict=True)):
-        form = chosen_form(layer, decided)
-        certificate = prove(layer.step, form) if layer.step is not None and form is not None else None
+        form, certificate = chosen_form(layer, decided)
         taken, given = lanes_in(layer, decided), decided.pe
         if number == 0:
             before = None
@@ -188,7 +191,7 @@ def build_design(layers: tuple[Layer, ...], plan: Plan, axis_bits: int) -> Desig
                 processes.append(LayerProcess(layer, decided, form, certificate, wide, given))
                 continue
         if before is None:
-            processes.append(gearbox("input", None, source.element, layer.x.size, source.per_word, taken))
+            processes.append(gearbox("input", None, source.element, source.values, source.lanes, taken))
         else:
             after = layers[number - 1].name
             processes.append(gearbox("between", after, layer.x.element, layer.x.size, before, taken))
@@ -196,7 +199,7 @@ def build_design(layers: tuple[Layer, ...], plan: Plan, axis_bits: int) -> Desig
     last = processes[-1]
     assert isinstance(last, LayerProcess)
     processes.append(
-        gearbox("output", last.layer.name, sink.element, sink.values, last.out_lanes, sink.per_word)
+        gearbox("output", last.layer.name, sink.element, sink.values, last.out_lanes, sink.lanes)
     )
     return Design(plan, source, sink, tuple(processes))
 
@@ -218,17 +221,16 @@ def port(tensor: TensorType, axis_bits: int) -> Port:
     return Port(tensor.element, tensor.size, max(axis_bits, container), container)
 
 
-def chosen_form(layer: Layer, plan: LayerPlan) -> Form | None:
-    """The realisation that a plan names."""
+def chosen_form(layer: Layer, plan: LayerPlan) -> tuple[Form | None, Certificate | None]:
+    """The realisation that a plan names, with its proof."""
     if layer.step is None:
-        return None
-    possible = {form.name: form for form in candidates(layer.step)}
-    if plan.form not in possible:
+        return None, None
+    if plan.form not in layer.forms:
         raise PlanFileError(
             f"layer '{layer.name}': its step function has no form '{plan.form}'",
-            f"possible here: {', '.join(possible)}",
+            f"possible here: {', '.join(layer.forms)}",
         )
-    return possible[plan.form]
+    return layer.forms[plan.form]
 
 
 def gearbox(

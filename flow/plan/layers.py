@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dataflow graph as layers: a product with the step function behind it is one piece of hardware."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 from flow.errors import Unsupported, UnsupportedModelError
 from flow.ir.dataflow import DataflowGraph, Dense, Flatten, Source, Step, TensorType, infer_types
+from flow.ir.step_forms import Certificate, Form, candidates, prove
 from flow.ir.types import Bipolar
 
 
@@ -20,6 +22,7 @@ class Layer:
         x: The type of what it reads, flat.
         acc: The type of what its product gives; that of ``x`` without a product.
         y: The type of what it makes.
+        forms: The forms in which its step function can be built, each with its proof; empty without one.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Layer:
     x: TensorType
     acc: TensorType
     y: TensorType
+    forms: Mapping[str, tuple[Form, Certificate]]
 
     @property
     def kind(self) -> str:
@@ -69,7 +73,8 @@ def layers_of(graph: DataflowGraph) -> tuple[Layer, ...]:
     """The layers of a chain, in order.
 
     Raises:
-        UnsupportedModelError: A tensor has two readers, or there is nothing to build.
+        UnsupportedModelError: A tensor has two readers.
+        ExactnessError: A form differs from its step function (a defect of this program).
     """
     types = infer_types(graph)
     branched = [name for name, users in graph.users.items() if len(users) > 1]
@@ -103,4 +108,5 @@ def _layer(dense: Dense | None, step: Step | None, types: dict[str, TensorType])
     assert first is not None
     assert last is not None
     x = types[first.x]
-    return Layer(last.name, dense, step, x, types[dense.name] if dense else x, types[last.name])
+    forms = {form.name: (form, prove(step, form)) for form in candidates(step)} if step is not None else {}
+    return Layer(last.name, dense, step, x, types[dense.name] if dense else x, types[last.name], forms)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The comparisons of a build: float32 with the reference, the reference with integers, integers with C++."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flow.api.compile import Compiled, random_frames, random_integers
+from flow.api.data import BATCH, UserData
+from flow.backend.csim import Simulator
+from flow.emit.hls import Names
+from flow.frontend.float_run import run_float32
+from flow.ir.boundary_inputs import boundary_inputs
+from flow.ir.dataflow import execute
+from flow.ir.model import ModelGraph
+from flow.ir.near_ties import FloatComparison, activation_quantizers, compare_float32
+from flow.ir.reference import Evaluation, Feed
+from flow.ir.types import Ints, Reals
+from flow.ir.verify import NOTHING, Comparison, compare
+from flow.plan.design import Design, LayerProcess
+from flow.report.schema import Check
+
+RANDOM_FRAMES = 200
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Inputs of a check, at the level of the user and of the hardware.
+
+    Attributes:
+        title: What they are.
+        floats: Float frames; with an input type they lie on its grid.
+        integers: What enters the hardware for them.
+        first: The number of the first frame.
+    """
+
+    title: str
+    floats: Reals
+    integers: Ints
+    first: int = 0
+
+
+def frames_for(compiled: Compiled, data: UserData | None) -> list[Frames]:
+    """Random frames, and the user's in batches."""
+    integers = compiled.integers
+    if integers.head is not None:
+        floats = random_frames(compiled.frame_shape, RANDOM_FRAMES, seed=3)
+        found = [Frames("random", floats, integers.encode(floats))]
+    else:
+        random = random_integers(integers, RANDOM_FRAMES, seed=3)
+        found = [Frames("random", to_floats(compiled, random), random)]
+    if data is not None:
+        for first in range(0, len(data.x), BATCH):
+            found.append(frames_of_user(compiled, data.x[first : first + BATCH], first))
+    return found
+
+
+def frames_of_user(compiled: Compiled, x: Reals, first: int = 0) -> Frames:
+    """The user's frames as floats and as what enters the hardware."""
+    integers = compiled.integers.encode(x)
+    floats = x if compiled.integers.head is not None else to_floats(compiled, integers)
+    return Frames("data", floats, integers, first)
+
+
+def to_floats(compiled: Compiled, integers: Ints) -> Reals:
+    """The real input that integers of the input type stand for."""
+    assert compiled.integers.input_type is not None
+    return integers * float(compiled.integers.input_type.scale)
+
+
+def feed_of(compiled: Compiled, frames: Frames) -> Feed:
+    """The frames as input of the reference: exact integers where an input type is named."""
+    if compiled.integers.head is not None:
+        return frames.floats
+    return compiled.integers.encodings[compiled.integers.source.name].levels(frames.integers)
+
+
+def check_float32(compiled: Compiled, batches: Sequence[Frames]) -> Check:
+    """The file, executed in float32 by qonnx, against the exact reference."""
+    graph = compiled.imported.graph
+    wanted = [*activation_quantizers(graph), graph.outputs[0]]
+    results: list[FloatComparison] = []
+    for batch in batches:
+        single = batch.floats.astype(np.float32)
+        executed = run_float32(compiled.imported.proto, single, dict.fromkeys(wanted))
+        results.append(compare_float32(graph, single.astype(np.float64), executed))
+    ties = [tie for result in results for tie in result.near_ties]
+    errors = [error for result in results for error in result.errors]
+    detail = [
+        f"near-tie at '{t.tensor}', frame {t.frame}, element {t.element}: {t.ulps:.2g} ulp from the boundary of "
+        f"{t.exact} and {t.float32}"
+        for t in ties[:_LISTED]
+    ]
+    if len(ties) > _LISTED:
+        detail.append(f"and {len(ties) - _LISTED} more near-ties")
+    return Check(
+        "float32 execution by qonnx against the exact reference",
+        _titles(batches),
+        sum(result.compared for result in results),
+        len(errors),
+        len(ties),
+        (*detail, *errors[:_LISTED]),
+    )
+
+
+def check_integers(compiled: Compiled, batches: Sequence[Frames]) -> Check:
+    """The integer graph against the exact reference: the levels of every quantiser, and the output."""
+    total = NOTHING
+    for batch in batches:
+        expected = reference_levels(compiled.model, compiled.input_name, feed_of(compiled, batch))
+        found = execute(compiled.graph, {compiled.integers.source.name: batch.integers}, keep=True)
+        total += compare(expected, found, batch.first)
+        total += _compare_output(compiled, batch, found[compiled.integers.output])
+    return _check("integer graph against the exact reference", _titles(batches), total)
+
+
+def reference_levels(model: ModelGraph, name: str, feed: Feed) -> dict[str, Ints]:
+    """The level of every activation quantiser, by the exact reference."""
+    run = Evaluation(model, {name: feed})
+    return {q: run.decisions[q].levels for q in activation_quantizers(model)}
+
+
+def _compare_output(compiled: Compiled, batch: Frames, integers: Ints) -> Comparison:
+    """The decoded output against the reference's, where no quantiser made it.
+
+    The reference holds such an output in float64 with a bound on its error: both are the same real number, so
+    they must agree within that bound. (The integers behind it are compared one by one in any case.)
+    """
+    output = compiled.model.outputs[0]
+    if output in activation_quantizers(compiled.model):
+        return NOTHING
+    run = Evaluation(compiled.model, {compiled.input_name: feed_of(compiled, batch)})
+    reference = run.tensors[output]
+    decoded = compiled.integers.decode(integers)
+    slack = 2 * np.broadcast_to(reference.error, decoded.shape) + 8 * np.spacing(np.abs(decoded))
+    wrong = np.abs(decoded - reference.value) > slack
+    return Comparison(decoded.size, int(wrong.sum()), (), frozenset())
+
+
+def check_csim(
+    compiled: Compiled, design: Design, names: Names, simulator: Simulator, batches: Sequence[Frames]
+) -> list[Check]:
+    """The compiled C++ against the integer graph: the whole design, every layer, every boundary."""
+    whole, layers = NOTHING, NOTHING
+    for batch in batches:
+        expected = execute(compiled.graph, {compiled.integers.source.name: batch.integers}, keep=True)
+        whole += compare_design(compiled, design, simulator, batch, expected)
+        layers += compare_layers(design, names, simulator, expected, batch.first)
+    checks = [
+        _check("C++ of the whole design against the integer graph", _titles(batches), whole),
+        _check("C++ of each layer against the integer graph", _titles(batches), layers),
+    ]
+    boundaries = check_boundaries(design, names, simulator)
+    return [*checks, boundaries] if boundaries is not None else checks
+
+
+def compare_design(
+    compiled: Compiled,
+    design: Design,
+    simulator: Simulator,
+    batch: Frames,
+    expected: dict[str, Ints],
+) -> Comparison:
+    """The output of the whole design, from AXI word to AXI word."""
+    output = compiled.integers.output
+    last = design.layers[-1].layer.y
+    found = simulator.run(batch.integers, design.source.element, design.sink.element, last.shape)
+    return compare({output: expected[output]}, {output: found}, batch.first)
+
+
+def compare_layers(
+    design: Design, names: Names, simulator: Simulator, expected: dict[str, Ints], first: int
+) -> Comparison:
+    """The output of each layer on the input that it should get."""
+    total = NOTHING
+    for identifier, process in zip(names.identifiers, design.processes, strict=True):
+        if not isinstance(process, LayerProcess):
+            continue
+        layer = process.layer
+        node = layer.dense if layer.dense is not None else layer.step
+        assert node is not None
+        x = expected[node.x]
+        found = simulator.run_layer(identifier, x, layer.x.element, layer.y.element, layer.y.shape)
+        total += compare({layer.name: expected[layer.name]}, {layer.name: found}, first)
+    return total
+
+
+def check_boundaries(design: Design, names: Names, simulator: Simulator) -> Check | None:
+    """Each layer's C++ on inputs that bring every accumulator onto every boundary, and right below it."""
+    total, wanted, reached = NOTHING, 0, 0
+    for identifier, process in zip(names.identifiers, design.processes, strict=True):
+        if not isinstance(process, LayerProcess) or process.layer.step is None:
+            continue
+        layer = process.layer
+        assert layer.step is not None
+        for batch in boundary_inputs(layer.dense, layer.step, layer.x):
+            x = np.repeat(batch.inputs[:, None], layer.positions, axis=1).reshape(-1, *layer.x.shape)
+            sums = layer.dense.evaluate(x) if layer.dense is not None else x
+            expected = layer.step.evaluate(sums)
+            found = simulator.run_layer(identifier, x, layer.x.element, layer.y.element, layer.y.shape)
+            total += compare({layer.name: expected}, {layer.name: found})
+            wanted += batch.wanted.size
+            reached += int(batch.reached.sum())
+    if wanted == 0:
+        return None
+    title = f"{wanted} sums on and below every boundary, {reached} of them within reach of the layer's input"
+    return _check("C++ of each layer at its boundaries", title, total)
+
+
+def _titles(batches: Sequence[Frames]) -> str:
+    counts: dict[str, int] = {}
+    for batch in batches:
+        counts[batch.title] = counts.get(batch.title, 0) + len(batch.integers)
+    return ", ".join(f"{count} {'frames of data' if t == 'data' else 'random frames'}" for t, count in counts.items())
+
+
+def _check(name: str, inputs: str, total: Comparison) -> Check:
+    return Check(name, inputs, total.compared, total.differences, None, tuple(map(str, total.first[:_LISTED])))
+
+

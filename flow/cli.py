@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: arguments to the API, results to the terminal, a FlowError to one message and exit code 2."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from flow.errors import FlowError
+
+if TYPE_CHECKING:
+    from flow.api.inspect import InspectResult
+    from flow.api.simulate import SimulationResult
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _errors_as_messages(function: F) -> F:
+    """Whatever the user can mend ends as one message and exit code 2; a bug keeps its traceback."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except FlowError as error:
+            _fail(error, as_json=bool(options.get("as_json")))
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _fail(error: FlowError, *, as_json: bool) -> NoReturn:
+    if as_json:
+        kind = type(error).__name__
+        click.echo(json.dumps({"error": {"kind": kind, "message": error.message, "remedy": error.remedy}}, indent=2))
+    else:
+        click.echo(f"flow: {error}", err=True)
+    sys.exit(2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="flow-fpga")
+def main() -> None:
+    """A quantised neural network (QONNX) to an edge FPGA, exact to the last integer."""
+
+
+_model = click.argument("model", type=click.Path(path_type=Path))
+_input_type = click.option(
+    "--input-type", metavar="T", help="How the input arrives: u8, i8, b1 (-1 and +1), u8/255, fixed<16,6>."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
+
+
+@main.command()
+@_model
+@click.option("--board", default="pynq-z2", show_default=True, help="A board (see: flow boards), or a .toml file.")
+@click.option("--clock", type=float, metavar="MHZ", help="The clock; the board's default where it is left out.")
+@click.option(
+    "--target-fps", type=float, metavar="N", help="Frames a second; else the fastest that fits in 70 % of the board."
+)
+@_input_type
+@click.option("--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Frames x and labels y to check on.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The build directory [build/MODEL].")
+@click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="A plan.toml to use, e.g. an edited one.")
+@click.option("--hls", "dialect", type=click.Choice(["vitis", "vivado"]), default="vitis", show_default=True,
+              help="Pragmas for Vitis HLS (2020.2 and later) or Vivado HLS.")
+@click.option("--no-csim", is_flag=True, help="Stop after the C++ is written; nothing is compiled.")
+@click.option("--dump-after", metavar="PASS", multiple=True, help="Print the graph after a pass, as text ('list' names them).")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@_json
+@_errors_as_messages
+def build(
+    model: Path,
+    board: str,
+    clock: float | None,
+    target_fps: float | None,
+    input_type: str | None,
+    data: Path | None,
+    out: Path | None,
+    plan: Path | None,
+    dialect: str,
+    no_csim: bool,
+    dump_after: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Turn MODEL into HLS C++, compile it, and prove it equal to the model."""
+    from flow.passes.pipelines import pass_names
+
+    if "list" in dump_after:
+        click.echo("\n".join(pass_names()))
+        return
+    _check_names(dump_after, pass_names())
+    from flow.api.build import build as run
+    from flow.ir.text import print_graph
+    from flow.report.schema import to_json
+    from flow.report.text import print_report
+
+    console = _console(quiet=quiet or as_json)
+
+    def observe(name: str, graph: Any) -> None:
+        if name in dump_after:
+            click.echo(f"# after {name}\n{print_graph(graph)}", nl=False)
+
+    result = run(
+        model,
+        board=board,
+        clock=clock,
+        target_fps=target_fps,
+        input_type=input_type,
+        data=data,
+        out=out,
+        plan=plan,
+        dialect=dialect,  # type: ignore[arg-type]
+        csim=not no_csim,
+        observe=observe,
+        progress=lambda line: console.print(f"[green]•[/green] {line}", highlight=False),
+    )
+    print_report(result.report, console)
+    console.print(f"written to {result.folder}", highlight=False)
+    if as_json:
+        click.echo(json.dumps({**to_json(result.report), "folder": str(result.folder)}, indent=2))
+    sys.exit(0 if result.report.held else 1)
+
+
+def _check_names(names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    from flow.errors import OptionError
+
+    for name in names:
+        if name not in known:
+            raise OptionError(f"there is no pass '{name}'", f"choose one of {', '.join(known)}")
+
+
+def _console(*, quiet: bool) -> Any:
+    from rich.console import Console
+
+    return Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 170)
+
+
+@main.command()
+@_model
+@_input_type
+@_json
+@_errors_as_messages
+def inspect(model: Path, input_type: str | None, as_json: bool) -> None:
+    """Show MODEL's layers as integers, what is supported, and what to do about the rest."""
+    from flow.api.inspect import inspect as look
+    from flow.report.schema import to_json
+
+    result = look(model, input_type=input_type)
+    if as_json:
+        click.echo(json.dumps(to_json(result), indent=2))
+    else:
+        _print_inspection(result)
+    sys.exit(2 if result.problems else 0)
+
+
+def _print_inspection(result: "InspectResult") -> None:
+    from rich.table import Table
+
+    console = _console(quiet=False)
+    console.print(
+        f"[bold]{result.file}[/bold]: input {list(result.input_shape)}, output {list(result.output_shape)}"
+        if result.input_shape
+        else f"[bold]{result.file}[/bold]"
+    )
+    if result.problems:
+        console.print("cannot be built as it is:")
+        for number, problem in enumerate(result.problems, 1):
+            console.print(f"  {number}. {problem}", markup=False)
+        return
+    console.print(f"the input arrives as {result.input_type}", markup=False)
+    table = Table()
+    for name in ("layer", "operation", "shape", "weights", "input", "accumulator", "output", "scale"):
+        table.add_column(name)
+    for name in ("MACs", "weight memory"):
+        table.add_column(name, justify="right")
+    table.add_column("step function can be")
+    for layer in result.layers:
+        table.add_row(
+            layer.name,
+            layer.operation,
+            layer.shape,
+            layer.weight or "-",
+            layer.x,
+            layer.accumulator or "-",
+            layer.y,
+            layer.scale or "-",
+            f"{layer.macs:,}",
+            f"{layer.weight_bits / 8192:.1f} KiB" if layer.weight_bits else "-",
+            ", ".join(layer.forms) or "-",
+        )
+    console.print(table)
+    console.print(
+        f"{sum(x.macs for x in result.layers):,} MACs a frame, "
+        f"{sum(x.weight_bits for x in result.layers) / 8192:.1f} KiB of weights; everything is supported"
+    )
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FILE.npz", help="Frames x, labels y.")
+@click.option("--save", type=click.Path(path_type=Path), metavar="OUT.npz", help="Write y_int and y there.")
+@click.option("--trace", is_flag=True, help="Run layer by layer, and name the first that differs from the model.")
+@_json
+@_errors_as_messages
+def sim(folder: Path, data: Path, save: Path | None, trace: bool, as_json: bool) -> None:
+    """Run the design built in FOLDER on data, in C-simulation."""
+    from flow.api.simulate import simulate
+
+    result = simulate(folder, data, trace=trace)
+    if save is not None:
+        _save(save, result)
+    different = result.comparison.differences
+    if as_json:
+        summary = {
+            "frames": result.frames,
+            "accuracy": result.accuracy,
+            "compared": result.comparison.compared,
+            "differences": different,
+            "frames_that_differ": sorted(result.comparison.frames),
+            "mismatches": [str(m) for m in result.comparison.first],
+            "first_diverging": str(result.diverging) if result.diverging is not None else None,
+        }
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        _print_simulation(result)
+    sys.exit(1 if different else 0)
+
+
+def _save(path: Path, result: "SimulationResult") -> None:
+    import numpy as np
+
+    from flow.errors import OutputError
+
+    try:
+        with path.open("wb") as file:
+            np.savez(file, y_int=result.integers, y=result.output)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}", "name another file") from error
+
+
+def _print_simulation(result: "SimulationResult") -> None:
+    comparison = result.comparison
+    click.echo(
+        f"{result.frames} frames: {comparison.compared:,} output integers compared with the model, "
+        f"{comparison.differences:,} differ"
+    )
+    if result.accuracy is not None:
+        click.echo(f"accuracy: {result.accuracy:.2%}")
+    for mismatch in comparison.first:
+        click.echo(f"  {mismatch}")
+    if comparison.differences > len(comparison.first):
+        click.echo(f"  and {comparison.differences - len(comparison.first):,} more")
+    if result.traced:
+        click.echo(
+            f"first layer that differs: {result.diverging}" if result.diverging else "trace: every layer agrees"
+        )
+
+
+@main.command()
+@_json
+@_errors_as_messages
+def boards(as_json: bool) -> None:
+    """List the boards."""
+    from flow.plan import board
+
+    known = [board.load(name) for name in board.known()]
+    if as_json:
+        click.echo(json.dumps([{"name": b.name, "part": b.part, **dict(b.resources.items())} for b in known], indent=2))
+        return
+    from rich.table import Table
+
+    table = Table()
+    for name in ("board", "title", "part"):
+        table.add_column(name)
+    for name in ("LUT", "FF", "DSP", "BRAM18", "URAM", "MHz", "up to"):
+        table.add_column(name, justify="right")
+    for b in sorted(known, key=lambda b: b.resources.lut):
+        amounts = [f"{amount:,}" for _, amount in b.resources.items()]
+        table.add_row(b.name, b.title, b.part, *amounts, f"{b.clock.default_mhz:g}", f"{b.clock.max_mhz:g}")
+    _console(quiet=False).print(table)
+
+
+@main.command()
+@_json
+@_errors_as_messages
+def doctor(as_json: bool) -> None:
+    """Say which tools were found, and what works without the others."""
+    from flow.api.doctor import examine
+
+    findings = examine()
+    if as_json:
+        from flow.report.schema import to_json
+
+        click.echo(json.dumps(to_json(findings), indent=2))
+        return
+    for finding in findings:
+        mark = "ok     " if finding.found else "missing"
+        click.echo(f"{mark}  {finding.title:<14} {finding.version or '':<10} {finding.where}")
+        if not finding.found:
+            click.echo(f"           needed for: {finding.needed_for}")
+            click.echo(f"           how to get it: {finding.install}")
+            click.echo(f"           works without it: {finding.without}")

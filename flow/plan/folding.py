@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chooses PE, SIMD, memory, multiplier and form of every layer: for a frame rate, or the fastest that fits.
+
+Every layer must finish a frame in the cycles that the frame rate leaves; within that bound the layers are
+independent, so each takes its cheapest option. What "cheap" means is a price for each resource: at first its
+share of the board; where a resource then does not suffice, its price rises and the layers choose again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+
+from flow.errors import InfeasibleError
+from flow.plan import board as boards
+from flow.plan.board import Board
+from flow.plan.design import build_design
+from flow.plan.estimate import design_resources, layer_resources
+from flow.plan.layers import Layer
+from flow.plan.plan import LayerPlan, Multiplier, Plan, WeightMemory, divisors
+from flow.plan.resources import Resources
+
+UTILIZATION = 0.7
+"""The share of a board that is used when no frame rate is asked for: beyond it, routing gets slow or fails."""
+_ROUNDS = 12
+_LARGEST_LANES = 1024  # lanes of one product: wider words than this no tool synthesises in reasonable time
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to build a layer."""
+
+    plan: LayerPlan
+    cycles: int
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """A plan with what is known of its quality."""
+
+    plan: Plan
+    resources: Resources
+    optimality: str
+
+
+def fold(
+    layers: tuple[Layer, ...],
+    board: Board,
+    clock_mhz: float,
+    *,
+    target_fps: float | None = None,
+    utilization: float = UTILIZATION,
+) -> Folding:
+    """The plan for a board.
+
+    Args:
+        layers: The network.
+        board: Where it shall run.
+        clock_mhz: At which clock.
+        target_fps: Frames a second; None for the fastest that fits in ``utilization`` of the board.
+        utilization: The share of each resource that may be used when no frame rate is asked for.
+
+    Raises:
+        InfeasibleError: It does not fit; the message names the binding resource and what would fit.
+    """
+    options = {layer.name: layer_options(layer, board) for layer in layers}
+    planner = _Planner(layers, board, clock_mhz, options)
+    if target_fps is not None:
+        interval = int(clock_mhz * 1e6 / target_fps)
+        budget = board.resources
+        found = planner.cheapest(interval, budget) if interval >= planner.least_interval else None
+        if found is None:
+            raise _infeasible(planner, interval, target_fps, budget)
+        how = "each layer takes its cheapest option at this frame rate, under prices that keep the sum in budget"
+        return replace(found, optimality=how)
+    budget = _share(board.resources, utilization)
+    fastest = planner.fastest(budget)
+    if fastest is None:
+        raise _infeasible(planner, planner.intervals[-1], None, budget)
+    how = f"the least interval found at which every resource stays within {utilization:.0%} of the board"
+    return replace(fastest, optimality=how)
+
+
+def layer_options(layer: Layer, board: Board) -> list[Option]:
+    """Every legal choice for a layer that no other choice beats in every respect."""
+    forms = list(layer.forms) or ["none"]
+    memories: list[WeightMemory] = ["lut", "bram"] if layer.dense is not None else ["lut"]
+    multipliers: list[Multiplier] = ["lut", "dsp"] if board.resources.dsp else ["lut"]
+    found: list[Option] = []
+    simds = divisors(layer.inputs) if layer.dense is not None else [1]
+    for pe, simd in product(_channel_divisors(layer), simds):
+        if simd > _LARGEST_LANES or pe > _LARGEST_LANES:
+            continue
+        cycles = layer.positions * (layer.outputs // pe) * (layer.inputs // simd)
+        for memory, multiplier, form in product(memories, multipliers, forms):
+            plan = LayerPlan(layer.name, pe, simd, memory, multiplier, form)  # type: ignore[arg-type]
+            total = sum(layer_resources(layer, plan, board).values(), Resources.zero())
+            found.append(Option(plan, cycles, total))
+    return _undominated(found)
+
+
+def _channel_divisors(layer: Layer) -> list[int]:
+    """PE divides the outputs; of a bare step function also its channels, so that its tables fold with it."""
+    outputs = divisors(layer.outputs)
+    if layer.dense is None and layer.step is not None and layer.step.channels > 1:
+        return [pe for pe in outputs if layer.step.channels % pe == 0]
+    return outputs
+
+
+def _undominated(options: list[Option]) -> list[Option]:
+    """The options for which no other is as fast and as cheap in every resource."""
+    kept: list[Option] = []
+    for option in sorted(options, key=lambda o: (o.cycles, sum(a for _, a in o.resources.items()))):
+        if not any(k.resources.fits(option.resources) for k in kept):
+            kept.append(option)
+    return kept
+
+
+def _share(resources: Resources, share: float) -> Resources:
+    return Resources(**{name: int(amount * share) for name, amount in resources.items()})
+
+
+class _Planner:
+    def __init__(
+        self, layers: tuple[Layer, ...], board: Board, clock_mhz: float, options: Mapping[str, list[Option]]
+    ) -> None:
+        self.layers = layers
+        self.board = board
+        self.clock_mhz = clock_mhz
+        self.options = options
+        ports = build_design(layers, self._plan([options[x.name][0] for x in layers]), board.axis_bits)
+        self.port_cycles = max(ports.source.words, ports.sink.words)
+        slowest_best = max(min(o.cycles for o in options[x.name]) for x in layers)
+        self.least_interval = max(self.port_cycles, slowest_best)
+        self.intervals = sorted(
+            {o.cycles for x in layers for o in options[x.name] if o.cycles >= self.least_interval}
+            | {self.least_interval}
+        )
+
+    def _plan(self, chosen: list[Option]) -> Plan:
+        return Plan(self.board.name, self.clock_mhz, tuple(option.plan for option in chosen))
+
+    def _choose(self, interval: int, prices: Mapping[str, float]) -> list[Option]:
+        def price(option: Option) -> float:
+            return sum(prices[name] * amount for name, amount in option.resources.items())
+
+        return [
+            min((o for o in self.options[x.name] if o.cycles <= interval), key=price) for x in self.layers
+        ]
+
+    def cheapest(self, interval: int, budget: Resources) -> Folding | None:
+        """The cheapest plan found in which no layer takes more cycles; None where none is in budget."""
+        available = dict(budget.items())
+        prices = {name: 1 / amount if amount else 1e6 for name, amount in available.items()}
+        best: tuple[float, Folding] | None = None
+        for _ in range(_ROUNDS):
+            plan = self._plan(self._choose(interval, prices))
+            total = design_resources(build_design(self.layers, plan, self.board.axis_bits), self.board).total
+            if total.fits(budget):
+                worst = max(amount / available[name] for name, amount in total.items() if available[name])
+                if best is None or worst < best[0]:
+                    best = (worst, Folding(plan, total, ""))
+                break
+            for name, amount in total.items():
+                if amount > available[name]:
+                    prices[name] *= 2.5
+        return best[1] if best else None
+
+    def fastest(self, budget: Resources) -> Folding | None:
+        """The plan of the least interval that is in budget."""
+        low, high, best = 0, len(self.intervals) - 1, None
+        while low <= high:
+            middle = (low + high) // 2
+            found = self.cheapest(self.intervals[middle], budget)
+            if found is not None:
+                best, high = found, middle - 1
+            else:
+                low = middle + 1
+        return best
+
+    def least_of(self, name: str, interval: int) -> int:
+        """The least of one resource with which the interval can be met, whatever the others cost."""
+        prices = {other: (1.0 if other == name else 1e-9) for other, _ in self.board.resources.items()}
+        plan = self._plan(self._choose(interval, prices))
+        design = build_design(self.layers, plan, self.board.axis_bits)
+        return dict(design_resources(design, self.board).total.items())[name]
+
+
+def _infeasible(
+    planner: _Planner, interval: int, target_fps: float | None, budget: Resources
+) -> InfeasibleError:
+    """The binding resource, the demand, the budget, and what would fit."""
+    board, clock = planner.board, planner.clock_mhz
+    wish = f"{target_fps:g} frames/s" if target_fps is not None else "any frame rate"
+    hint: list[str] = []
+    if interval < planner.least_interval:
+        reason = (
+            f"{wish} at {clock:g} MHz leaves {interval} cycles a frame; the fastest design for this network "
+            f"takes {planner.least_interval} (its input alone crosses the AXI stream in {planner.port_cycles})"
+        )
+    else:
+        least = {name: planner.least_of(name, interval) for name, _ in budget.items()}
+        over = {n: least[n] / max(a, 1) for n, a in budget.items() if least[n] > a}
+        if over:
+            binding = max(over, key=lambda n: over[n])
+            amount = dict(budget.items())[binding]
+            reason = (
+                f"{wish} on {board.name} at {clock:g} MHz needs at least {least[binding]:,} {binding.upper()}; "
+                f"{amount:,} may be used ({least[binding] - amount:,} are missing)"
+            )
+        else:
+            reason = f"{wish} on {board.name} at {clock:g} MHz: no mix of LUT, BRAM and DSP options is in budget"
+    fastest = planner.fastest(budget)
+    if fastest is not None:
+        cycles = build_design(planner.layers, fastest.plan, board.axis_bits).interval
+        hint.append(f"on {board.name} {clock * 1e6 / cycles:,.0f} frames/s fit: --target-fps {clock * 1e6 / cycles:.0f}")
+    larger = _smallest_board_for(planner, target_fps)
+    if larger is not None:
+        hint.append(f"{larger} would meet it: --board {larger}")
+    if not hint:
+        hint.append("use a smaller network or fewer bits")
+    return InfeasibleError(f"no design fits: {reason}", "; ".join(hint))
+
+
+def _smallest_board_for(planner: _Planner, target_fps: float | None) -> str | None:
+    others = sorted(
+        (boards.load(name) for name in boards.known() if name != planner.board.name),
+        key=lambda b: b.resources.lut,
+    )
+    for board in others:
+        if board.resources.lut < planner.board.resources.lut:
+            continue
+        other = _Planner(planner.layers, board, board.clock.default_mhz, planner.options)
+        if target_fps is None:
+            if other.fastest(_share(board.resources, UTILIZATION)) is not None:
+                return board.name
+            continue
+        interval = int(board.clock.default_mhz * 1e6 / target_fps)
+        if interval >= other.least_interval and other.cheapest(interval, board.resources) is not None:
+            return board.name
+    return None

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts a report together from a design, its estimates and the checks."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from flow.emit.hls import Names
+from flow.ir.types import Bipolar
+from flow.passes.integerize import Encoding, IntegerModel
+from flow.plan.board import Board
+from flow.plan.cost import error_of_model
+from flow.plan.design import Design, LayerProcess, Port
+from flow.plan.estimate import design_resources, layer_resources
+from flow.plan.folding import Folding
+from flow.plan.resources import Resources
+from flow.plan.timing import ASSUMPTION, frame_latency
+from flow.report.schema import BuildReport, Check, Estimated, Figure, LayerReport
+
+COST_MODEL = "flow analytic cost model"
+CYCLE_MODEL = "flow cycle model"
+
+
+def assemble(
+    *,
+    model: dict[str, str],
+    board: Board,
+    design: Design,
+    names: Names,
+    folding: Folding,
+    integers: IntegerModel,
+    origins: Mapping[str, str],
+    checks: Sequence[Check],
+    accuracy: float | None,
+) -> BuildReport:
+    """The report of a build; the arguments are what its steps gave."""
+    resources = design_resources(design, board)
+    budget = dict(board.resources.items())
+    shares = {n: a / budget[n] for n, a in resources.total.items() if budget[n]}
+    interval = design.interval
+    layers = tuple(
+        _layer(process, identifier, board, integers, origins)
+        for identifier, process in zip(names.identifiers, design.processes, strict=True)
+        if isinstance(process, LayerProcess)
+    )
+    return BuildReport(
+        model=model,
+        board={"name": board.name, "title": board.title, "part": board.part},
+        clock_mhz=design.plan.clock_mhz,
+        input=_port(design.source),
+        output=_port(design.sink),
+        layers=layers,
+        converters=tuple(
+            {"name": identifier, "cycles": process.cycles, "in_lanes": process.in_lanes, "out_lanes": process.out_lanes}
+            for identifier, process in zip(names.identifiers, design.processes, strict=True)
+            if not isinstance(process, LayerProcess)
+        ),
+        interval=Estimated(interval, CYCLE_MODEL, "II = 1; without the refill of pipelines between frames"),
+        latency=Estimated(frame_latency(design), CYCLE_MODEL, ASSUMPTION),
+        fps=Estimated(design.plan.clock_mhz * 1e6 / interval, CYCLE_MODEL, "as the interval"),
+        total=_figures(resources.total),
+        parts={name: dict(part.items()) for name, part in resources.parts.items()},
+        budget=budget,
+        binding=max(shares, key=lambda n: shares[n]),
+        optimality=folding.optimality,
+        checks=tuple(checks),
+        accuracy=accuracy,
+        host_input=_host_input(integers),
+        host_output=_host_output(integers),
+    )
+
+
+def _layer(
+    process: LayerProcess,
+    identifier: str,
+    board: Board,
+    integers: IntegerModel,
+    origins: Mapping[str, str],
+) -> LayerReport:
+    layer, plan = process.layer, process.plan
+    terms = layer_resources(layer, plan, board)
+    total = sum(terms.values(), Resources.zero())
+    bits = {"input": str(layer.x.element), "output": str(layer.y.element)}
+    weights = 0
+    if layer.dense is not None:
+        weights = layer.dense.weight.size
+        bits = {
+            "weight": str(layer.dense.weight_type),
+            "input": str(layer.x.element),
+            "accumulator": str(layer.dense.acc),
+            "output": str(layer.y.element),
+        }
+    positions = f"{layer.positions} x " if layer.positions > 1 else ""
+    return LayerReport(
+        name=layer.name,
+        identifier=identifier,
+        origin=origins.get(layer.name, layer.name),
+        kind=layer.kind,
+        shape=f"{positions}{layer.inputs} x {layer.outputs}" if layer.dense is not None else str(layer.outputs),
+        bits=bits,
+        weights=weights,
+        weight_bits=weights * layer.dense.weight_type.bits if layer.dense is not None else 0,
+        macs=layer.macs,
+        pe=plan.pe,
+        simd=plan.simd,
+        weight_memory=plan.weight_memory,
+        multiplier=plan.multiplier,
+        form=process.certificate.form if process.certificate is not None else None,
+        certificate=str(process.certificate) if process.certificate is not None else None,
+        scale=describe(integers.encodings.get(layer.name)),
+        cycles=Estimated(process.cycles, CYCLE_MODEL, None),
+        resources=_figures(total),
+        terms={name: dict(part.items()) for name, part in terms.items()},
+    )
+
+
+def _figures(resources: Resources) -> dict[str, Figure]:
+    errors = error_of_model()
+    return {name: Estimated(amount, COST_MODEL, errors.sentence(name)) for name, amount in resources.items()}
+
+
+def describe(encoding: Encoding | None) -> str:
+    """What an integer is worth, in words."""
+    if encoding is None:
+        return ""
+    scale = _one_or_range(encoding.scale)
+    if not any(encoding.offset):
+        return scale
+    return f"{scale} (offset {_one_or_range(encoding.offset)})"
+
+
+def _one_or_range(values: tuple[Fraction, ...]) -> str:
+    if len(set(values)) == 1:
+        return _number(values[0])
+    return f"{float(min(values)):.4g} to {float(max(values)):.4g} by channel"
+
+
+def _number(value: Fraction) -> str:
+    if value and value.numerator == 1 and value.denominator & (value.denominator - 1) == 0:
+        return f"2^-{value.denominator.bit_length() - 1}" if value.denominator > 1 else "1"
+    return f"{float(value):.6g}"
+
+
+def _port(port: Port) -> dict[str, object]:
+    return {
+        "element": str(port.element),
+        "values": port.values,
+        "axis_bits": port.axis_bits,
+        "container_bits": port.container,
+        "per_word": port.per_word,
+        "words": port.words,
+        "coding": "1 for +1, 0 for -1" if isinstance(port.element, Bipolar) else "two's complement",
+    }
+
+
+def _host_input(integers: IntegerModel) -> str:
+    if integers.input_type is not None:
+        return f"the input arrives as {integers.input_type}"
+    return f"the host quantises the float input (up to '{integers.source.name}')"
+
+
+def _host_output(integers: IntegerModel) -> str:
+    nodes = [type(node).__name__.lower() for node in integers.tail.nodes[1:]]
+    steps = " and ".join(dict.fromkeys(n for n in nodes if n not in ("constant", "quantizedconstant")))
+    worth = f"an output integer is worth {describe(integers.encodings[integers.output])}"
+    return f"{worth}; behind it the host computes {steps}" if steps else worth

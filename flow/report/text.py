@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report as text: tables for a terminal."""
+
+from io import StringIO
+
+from rich.console import Console
+from rich.table import Table
+
+from flow.report.schema import BuildReport, Figure
+
+
+def render_text(report: BuildReport, *, width: int = 150) -> str:
+    """The whole report, without colours."""
+    out = Console(file=StringIO(), width=width, no_color=True, highlight=False, legacy_windows=False)
+    print_report(report, out)
+    file = out.file
+    assert isinstance(file, StringIO)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def print_report(report: BuildReport, console: Console) -> None:
+    """The whole report on a console."""
+    console.print(
+        f"[bold]{report.model['file']}[/bold] on {report.board['title']} ({report.board['part']}) "
+        f"at {report.clock_mhz:g} MHz"
+    )
+    console.print(_layers(report))
+    console.print(_totals(report))
+    console.print(
+        f"a frame every {_figure(report.interval)} cycles, {_figure(report.fps)} frames/s, "
+        f"latency {_figure(report.latency)} cycles "
+        f"({_value(report.latency) / report.clock_mhz:.2f} us); estimated, {_error(report.latency)}"
+    )
+    console.print(f"plan: {report.optimality}; binding resource: {report.binding.upper()}")
+    console.print(f"host: {report.host_input}; {report.host_output}")
+    console.print(_checks(report))
+    for check in report.checks:
+        for line in check.detail:
+            console.print(f"  {line}")
+    if report.accuracy is not None:
+        console.print(f"accuracy of the hardware's integers on the labels: {report.accuracy:.2%}")
+
+
+def _layers(report: BuildReport) -> Table:
+    table = Table(title="Layers (resources are estimated)", title_justify="left")
+    for name in ("layer", "shape", "w", "in", "acc", "out", "PE", "SIMD", "memory", "step function"):
+        table.add_column(name)
+    for name in ("cycles", "LUT", "FF", "DSP", "BRAM18"):
+        table.add_column(name, justify="right")
+    for layer in report.layers:
+        table.add_row(
+            layer.identifier,
+            layer.shape,
+            layer.bits.get("weight", "-"),
+            layer.bits["input"],
+            layer.bits.get("accumulator", "-"),
+            layer.bits["output"],
+            str(layer.pe),
+            str(layer.simd),
+            layer.weight_memory if layer.kind == "dense" else "-",
+            layer.certificate or "-",
+            _figure(layer.cycles),
+            *(_figure(layer.resources[n]) for n in ("lut", "ff", "dsp", "bram18")),
+        )
+    return table
+
+
+def _totals(report: BuildReport) -> Table:
+    table = Table(title="Resources of the design (estimated)", title_justify="left")
+    table.add_column("resource")
+    for name in (*report.parts, "total", "board", "share"):
+        table.add_column(name, justify="right")
+    table.add_column("error of the estimate")
+    for name, figure in report.total.items():
+        budget = report.budget[name]
+        if not budget and not _value(figure):
+            continue
+        table.add_row(
+            name.upper(),
+            *(f"{part[name]:,}" for part in report.parts.values()),
+            _figure(figure),
+            f"{budget:,}",
+            f"{_value(figure) / budget:.1%}" if budget else "-",
+            _error(figure),
+        )
+    return table
+
+
+def _checks(report: BuildReport) -> Table:
+    table = Table(title="Checks (at tolerance zero)", title_justify="left")
+    for name in ("what", "on", "compared", "differences", ""):
+        table.add_column(name, justify="right" if name in ("compared", "differences") else "left")
+    for check in report.checks:
+        differences = f"{check.differences:,}"
+        if check.near_ties:
+            differences += f" (+ {check.near_ties:,} proved near-ties)"
+        table.add_row(
+            check.name, check.inputs, f"{check.compared:,}", differences, "exact" if check.held else "FAILED"
+        )
+    return table
+
+
+def _value(figure: Figure) -> float:
+    assert figure is not None
+    return figure.value
+
+
+def _figure(figure: Figure) -> str:
+    if figure is None:
+        return "unknown"
+    return f"{figure.value:,.0f}"
+
+
+def _error(figure: Figure) -> str:
+    return getattr(figure, "error", None) or ""
