@@ -2,7 +2,7 @@
 """The comparisons of a build: float32 with the reference, the reference with integers, integers with C++."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from flow.frontend.float_run import run_float32
 from flow.ir.boundary_inputs import boundary_inputs
 from flow.ir.dataflow import execute
 from flow.ir.model import ModelGraph
-from flow.ir.near_ties import FloatComparison, activation_quantizers, compare_float32
+from flow.ir.near_ties import FloatComparison, activation_quantizers, compare_float32, parameter_quantizers
 from flow.ir.reference import Evaluation, Feed
 from flow.ir.types import Ints, Reals
 from flow.ir.verify import NOTHING, Comparison, compare
@@ -84,13 +84,20 @@ def check_float32(compiled: Compiled, batches: Sequence[Frames]) -> Check:
     results: list[FloatComparison] = []
     for batch in batches:
         single = batch.floats.astype(np.float32)
-        executed = run_float32(compiled.imported.proto, single, dict.fromkeys(wanted))
+        executed = run_float32(compiled.imported.proto, single, wanted, parameter_quantizers(graph))
         results.append(compare_float32(graph, single.astype(np.float64), executed))
-    ties = [tie for result in results for tie in result.near_ties]
+    # a parameter's near-tie is the same in every batch
+    ties = list(dict.fromkeys(tie for result in results for tie in result.near_ties if tie.frame is None))
+    ties += [
+        replace(tie, frame=tie.frame + batch.first)
+        for batch, result in zip(batches, results, strict=True)
+        for tie in result.near_ties
+        if tie.frame is not None
+    ]
     errors = [error for result in results for error in result.errors]
     detail = [
-        f"near-tie at '{t.tensor}', frame {t.frame}, element {t.element}: {t.ulps:.2g} ulp from the boundary of "
-        f"{t.exact} and {t.float32}"
+        f"near-tie at '{t.tensor}', {'parameter' if t.frame is None else f'frame {t.frame}'}, element {t.element}: "
+        f"exactly {t.exact}, float32 gives {t.float32}, {t.ulps:.2g} ulp from the boundary"
         for t in ties[:_LISTED]
     ]
     if len(ties) > _LISTED:

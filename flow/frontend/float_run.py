@@ -12,7 +12,7 @@ _QUANTIZERS = {"Quant", "IntQuant", "BipolarQuant"}
 
 
 def run_float32(
-    proto: onnx.ModelProto, frames: NDArray[np.float32], wanted: Iterable[str]
+    proto: onnx.ModelProto, frames: NDArray[np.float32], wanted: Iterable[str], parameters: Iterable[str]
 ) -> dict[str, NDArray[np.float32]]:
     """The values of the wanted tensors for a batch, in float32 as qonnx and onnxruntime compute them.
 
@@ -22,19 +22,21 @@ def run_float32(
         proto: A model with a batch dimension of 1.
         frames: (frames, *shape).
         wanted: Names of tensors that depend on the input.
+        parameters: Names of tensors that do not.
     """
-    names = list(wanted)
+    names, fixed = list(dict.fromkeys(wanted)), list(parameters)
     try:
-        return _run(_with_batch(proto, len(frames)), frames, names)
+        return _run(_with_batch(proto, len(frames)), frames, names, fixed)
     except Exception:  # qonnx and onnxruntime raise all kinds; a batch of one tells what is really wrong
         if len(frames) == 1:
             raise
-    parts = [_run(_with_batch(proto, 1), frame[None], names) for frame in frames]
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+    parts = [_run(_with_batch(proto, 1), frame[None], names, fixed) for frame in frames]
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    return {**whole, **{name: parts[0][name] for name in fixed}}
 
 
 def _run(
-    proto: onnx.ModelProto, frames: NDArray[np.float32], names: list[str]
+    proto: onnx.ModelProto, frames: NDArray[np.float32], names: list[str], parameters: list[str]
 ) -> dict[str, NDArray[np.float32]]:
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
@@ -49,7 +51,7 @@ def _run(
     for name, value in results.items():
         if value.shape[:1] != frames.shape[:1]:
             raise ValueError(f"'{name}' has shape {value.shape} for a batch of {len(frames)}")
-    return results
+    return {**results, **{name: np.asarray(context[name], np.float32) for name in parameters}}
 
 
 def _with_batch(proto: onnx.ModelProto, batch: int) -> onnx.ModelProto:

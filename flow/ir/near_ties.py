@@ -22,15 +22,15 @@ class NearTie:
 
     Attributes:
         tensor: The quantiser.
-        frame: The frame of the batch.
-        element: The element of the frame, counted in row-major order.
+        frame: The frame of the batch; None for a parameter, which float32 rounds the same way in every frame.
+        element: The element of the frame (of the parameter), counted in row-major order.
         exact: The level that the model defines.
         float32: The level that the float32 execution gave.
         ulps: The distance from the boundary between them, in units in the last place of float32.
     """
 
     tensor: str
-    frame: int
+    frame: int | None
     element: int
     exact: int
     float32: int
@@ -45,7 +45,6 @@ class FloatComparison:
         compared: Levels and unquantised outputs that were compared.
         near_ties: Differences that are proved to be near-ties.
         errors: Differences that float32's error does not explain, in words.
-        wrong_frames: Frames with such an error.
     """
 
     compared: int
@@ -53,8 +52,9 @@ class FloatComparison:
     errors: tuple[str, ...]
 
     @property
-    def frames_with_near_ties(self) -> frozenset[int]:
-        return frozenset(tie.frame for tie in self.near_ties)
+    def parameter_ties(self) -> tuple[NearTie, ...]:
+        """The near-ties of parameters: they change every frame."""
+        return tuple(tie for tie in self.near_ties if tie.frame is None)
 
 
 def activation_quantizers(graph: ModelGraph) -> tuple[str, ...]:
@@ -65,6 +65,12 @@ def activation_quantizers(graph: ModelGraph) -> tuple[str, ...]:
     )
 
 
+def parameter_quantizers(graph: ModelGraph) -> tuple[str, ...]:
+    """The quantisers of weights and other parameters, in order."""
+    parameters = constants(graph)
+    return tuple(n.name for n in graph.nodes if isinstance(n, Quant | BipolarQuant) and n.name in parameters)
+
+
 def compare_float32(
     graph: ModelGraph, frames: Reals, float32: Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]
 ) -> FloatComparison:
@@ -73,10 +79,11 @@ def compare_float32(
     Args:
         graph: The model as imported.
         frames: (frames, *shape), the input of both.
-        float32: The values that the execution gave to every activation quantiser and to the output.
+        float32: The values that the execution gave to every quantiser and to the output.
     """
     name = next(n.name for n in graph.nodes if isinstance(n, Input))
-    quantizers = [graph[q] for q in activation_quantizers(graph)]
+    parameters = parameter_quantizers(graph)
+    quantizers = [graph[q] for q in (*parameters, *activation_quantizers(graph))]
     forced = {q.name: _levels_of(q, float32[q.name]) for q in quantizers}  # type: ignore[arg-type]
     exact = Evaluation(graph, {name: frames}, precision=DOUBLE, forced=forced)
     single = Evaluation(graph, {name: frames}, precision=SINGLE, forced=forced)
@@ -86,7 +93,7 @@ def compare_float32(
     for q in quantizers:
         assert isinstance(q, Quant | BipolarQuant)
         compared += forced[q.name].size
-        _compare_levels(q, exact, single, forced[q.name], ties, errors)
+        _compare_levels(q, exact, single, forced[q.name], ties, errors, framed=q.name not in parameters)
     output = graph.outputs[0]
     if output not in forced:
         compared += float32[output].size
@@ -106,6 +113,8 @@ def _compare_levels(
     found: Ints,
     ties: list[NearTie],
     errors: list[str],
+    *,
+    framed: bool,
 ) -> None:
     decision, bound = exact.decisions[node.name], single.decisions[node.name]
     differ = decision.levels != found
@@ -117,20 +126,20 @@ def _compare_levels(
     explained = (found >= low) & (found <= high)
     distance = boundary_distance(node, decision.position)
     ulp = np.spacing(np.maximum(np.abs(decision.position), 2.0**-126).astype(np.float32)).astype(np.float64)
-    size = found[0].size
     for index in np.argwhere(differ):
         at = tuple(int(i) for i in index)
-        element = int(np.ravel_multi_index(at[1:], found.shape[1:])) if found.ndim > 1 else 0
+        frame, inner, shape = (at[0], at[1:], found.shape[1:]) if framed else (None, at, found.shape)
+        element = int(np.ravel_multi_index(inner, shape)) if shape else 0
         if explained[at]:
             ties.append(
                 NearTie(
-                    node.name, at[0], element, int(decision.levels[at]), int(found[at]),
+                    node.name, frame, element, int(decision.levels[at]), int(found[at]),
                     float(distance[at] / ulp[at]),
                 )
             )
         else:
             errors.append(
-                f"'{node.name}', frame {at[0]}, element {element} of {size}: the model defines level "
+                f"'{node.name}', frame {frame}, element {element}: the model defines level "
                 f"{decision.levels[at]} (position {decision.position[at]:.9g}), float32 gave {found[at]}; its "
                 f"error is at most {error[at]:.3g}"
             )
