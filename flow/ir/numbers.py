@@ -80,15 +80,28 @@ def smaller(x: Number, y: Fraction) -> Number:
     return negate(larger(negate(x), -y))
 
 
+_FAR = 1500
+_ALMOST = Fraction(1) - Fraction(1, 2**2100)
+"""Stands for every number in (1 - 2**-2100, 1): no boundary, a rational of fewer bits, lies between them."""
+
+
 def sigmoid(x: Number) -> Number:
     if isinstance(x, Fraction) and x == 0:
         return Fraction(1, 2)
+    if x >= _FAR:  # exp(-1500) < 2**-2100: more precision would never tell it from 1
+        return _ALMOST
+    if x <= -_FAR:
+        return 1 - _ALMOST
     return iv.mpf(1) / (iv.mpf(1) + iv.exp(-_interval(x)))
 
 
 def tanh(x: Number) -> Number:
     if isinstance(x, Fraction) and x == 0:
         return Fraction(0)
+    if 2 * x >= _FAR:
+        return _ALMOST
+    if 2 * x <= -_FAR:
+        return -_ALMOST
     return 1 - 2 / (iv.exp(2 * _interval(x)) + 1)
 
 

@@ -132,6 +132,8 @@ class Evaluation:
             case; with ``SINGLE`` every bound also covers a float32 execution of the same graph.
         forced: Levels that a quantiser shall hand on in place of its own: those of another execution, so
             that each segment of the network is compared on equal inputs.
+        decide: Whether doubtful levels are decided exactly. Without, they are those of float64: enough to
+            look for a boundary, which is then to be checked.
 
     Attributes:
         decisions: For every quantiser that was evaluated.
@@ -145,12 +147,14 @@ class Evaluation:
         *,
         precision: int = DOUBLE,
         forced: Mapping[str, Ints] | None = None,
+        decide: bool = True,
     ) -> None:
         self.graph = graph
         self.feeds = feeds
         self.precision = precision
         self.unit = 2.0**-precision
         self.forced = forced or {}
+        self.decides = decide
         self.shapes = infer_shapes(graph)
         self.parameters = constants(graph)
         self.decisions: dict[str, Decision] = {}
@@ -325,7 +329,7 @@ class Evaluation:
         return self._product(centred, scale)
 
     def _levels(self, node: Quantizer, position: Approximation) -> Ints:
-        if not np.any(position.error):
+        if not self.decides or not np.any(position.error):
             return quantize_array(node, position.value).astype(np.int64)
         # decided in float64 even where the bound is for float32: the position itself is float64
         error = position.error if self.precision == DOUBLE else self._double_error(node.name)

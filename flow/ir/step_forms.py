@@ -79,8 +79,9 @@ class Thresholds:
     stride: Ints
 
     def evaluate(self, x: Ints) -> Ints:
-        count = (x[..., None] >= self.thresholds).sum(-1)
-        return self.start + self.stride * count
+        x = np.broadcast_to(x, np.broadcast_shapes(x.shape, self.start.shape))
+        columns = [np.searchsorted(row, x[:, c], side="right") for c, row in enumerate(self.thresholds)]
+        return self.start + self.stride * np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Table:
         return self.entries[np.broadcast_to(channel, index.shape), index]
 
 
+# Inputs of ``evaluate`` are (points, channels).
 Form: TypeAlias = Wire | Shift | MultiplyShift | Thresholds | Search | Table
 
 

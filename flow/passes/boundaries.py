@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the boundaries of a step function by bisection on the exact reference; no float is ever rounded."""
+"""Finds the boundaries of a step function by bisection; each is then proved in exact arithmetic on both sides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from flow.errors import ExactnessError
 from flow.ir.dataflow import NEVER
 from flow.ir.model import BipolarQuant, Input, ModelGraph
 from flow.ir.reference import Evaluation, Levels
 from flow.ir.types import Ints
+
+Mask: TypeAlias = NDArray[np.bool_]
 
 _BATCH = 1 << 21  # elements evaluated at once: some 200 MB
 
@@ -39,53 +42,54 @@ def find_step(
     source = next(node.name for node in segment.nodes if isinstance(node, Input))
     unit = 2 if isinstance(segment[quantizer], BipolarQuant) else 1
 
-    def value(x: Ints) -> Ints:
+    def value(x: Ints, *, decide: bool) -> Ints:
         """The levels at integers (points, *shape), as (points, channels)."""
-        run = Evaluation(segment, {source: levels(x)})
+        run = Evaluation(segment, {source: levels(x)}, decide=decide)
         return run.decisions[quantizer].levels.reshape(x.shape[0], -1)
 
-    at_lo, at_hi = value(lo[None])[0], value(hi[None])[0]
+    at_lo, at_hi = value(np.stack([lo, hi]), decide=True)
     stride = np.where(at_hi >= at_lo, unit, -unit)
     height = np.abs(at_hi - at_lo) // unit
     flat_lo, span = lo.reshape(-1), (hi - lo).reshape(-1)
 
-    def steps_taken(offset: Ints) -> Ints:
+    def steps_taken(offset: Ints, *, decide: bool) -> Ints:
         """How many boundaries lie in (lo, lo + offset], for offsets (points, channels)."""
         taken = [
-            np.abs(value((flat_lo + part).reshape(-1, *lo.shape)) - at_lo) // unit
+            np.abs(value((flat_lo + part).reshape(-1, *lo.shape), decide=decide) - at_lo) // unit
             for part in np.array_split(offset, max(1, offset.size // _BATCH))
         ]
         return np.concatenate(taken)
 
     count = int(height.max(initial=0))
-    longest = int(span.max(initial=0))
-    if longest <= 4 * count:
-        offsets = _all_boundaries(steps_taken, span, count, longest)
-    else:
-        offsets = _bisected(steps_taken, span, count)
+    if count == 0:
+        return Boundaries(np.empty((span.size, 0), np.int64), at_lo, stride)
     reached = np.arange(1, count + 1)[:, None] <= height
-    thresholds = np.where(reached, flat_lo + offsets, NEVER).T.copy()
-    return Boundaries(thresholds, at_lo.astype(np.int64), stride.astype(np.int64))
-
-
-def _all_boundaries(steps_taken: Callable[[Ints], Ints], span: Ints, count: int, longest: int) -> Ints:
-    """Where the input takes few values: look at each of them."""
-    offset = np.minimum(np.arange(longest + 1)[:, None], span)
-    taken = steps_taken(offset)
-    if not bool((np.diff(taken, axis=0) >= 0).all()):
-        raise ExactnessError("a step function is not monotone, although all operations in it are")
-    ranks = np.arange(1, count + 1)
-    return np.stack([np.searchsorted(taken[:, c], ranks) for c in range(span.size)], axis=1)
-
-
-def _bisected(steps_taken: Callable[[Ints], Ints], span: Ints, count: int) -> Ints:
-    """The least offset at which each rank is reached: ``below`` never reaches it, ``above`` does."""
     rank = np.arange(1, count + 1)[:, None]
     below = np.zeros((count, span.size), np.int64)
-    above = np.broadcast_to(span, below.shape).copy()
+    above = np.broadcast_to(span, below.shape)
+    likely = _bisected(lambda offset: steps_taken(offset, decide=False) >= rank, below, above)
+
+    def is_reached(offset: Ints) -> Mask:
+        return steps_taken(offset, decide=True) >= rank
+
+    # float64 may have misjudged a boundary, and on the flat end of a tanh it does so by far
+    early = reached & ~is_reached(likely)
+    late = reached & (likely > 1) & is_reached(np.maximum(likely - 1, 0))
+    offsets = likely
+    if bool((early | late).any()):
+        below = np.where(early, likely, np.where(late, 0, likely - 1))
+        above = np.where(early, span, np.where(late, likely - 1, likely))
+        offsets = _bisected(is_reached, below, above)
+    thresholds = np.where(reached, flat_lo + offsets, NEVER).T.copy()
+    return Boundaries(thresholds, at_lo, stride)
+
+
+def _bisected(is_reached: Callable[[Ints], Mask], below: Ints, above: Ints) -> Ints:
+    """The least offset that is reached, between ``below``, which is not, and ``above``, which is."""
     while bool((above - below > 1).any()):
         middle = (below + above) // 2
-        reached = steps_taken(middle) >= rank
-        above = np.where(reached, middle, above)
-        below = np.where(reached, below, middle)
+        reached = is_reached(middle)
+        inside = above - below > 1
+        above = np.where(inside & reached, middle, above)
+        below = np.where(inside & ~reached, middle, below)
     return above
