@@ -59,16 +59,30 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.option("--board", default="pynq-z2", show_default=True, help="A board (see: flow boards), or a .toml file.")
 @click.option("--clock", type=float, metavar="MHZ", help="The clock; the board's default where it is left out.")
 @click.option(
-    "--target-fps", type=float, metavar="N", help="Frames a second; else the fastest that fits in 70 % of the board."
+    "--target-fps",
+    type=float,
+    metavar="N",
+    help="Frames a second; else the fastest that fits in 70 % of the board.",
 )
 @_input_type
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Frames x and labels y to check on.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The build directory [build/MODEL].")
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="A plan.toml to use, e.g. an edited one.")
-@click.option("--hls", "dialect", type=click.Choice(["vitis", "vivado"]), default="vitis", show_default=True,
-              help="Pragmas for Vitis HLS (2020.2 and later) or Vivado HLS.")
+@click.option(
+    "--hls",
+    "dialect",
+    type=click.Choice(["vitis", "vivado"]),
+    default="vitis",
+    show_default=True,
+    help="Pragmas for Vitis HLS (2020.2 and later) or Vivado HLS.",
+)
 @click.option("--no-csim", is_flag=True, help="Stop after the C++ is written; nothing is compiled.")
-@click.option("--dump-after", metavar="PASS", multiple=True, help="Print the graph after a pass, as text ('list' names them).")
+@click.option(
+    "--dump-after",
+    metavar="PASS",
+    multiple=True,
+    help="Print the graph after a pass, as text ('list' names them).",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @_json
 @_errors_as_messages
@@ -256,9 +270,7 @@ def _print_simulation(result: "SimulationResult") -> None:
     if comparison.differences > len(comparison.first):
         click.echo(f"  and {comparison.differences - len(comparison.first):,} more")
     if result.traced:
-        click.echo(
-            f"first layer that differs: {result.diverging}" if result.diverging else "trace: every layer agrees"
-        )
+        click.echo(f"first layer that differs: {result.diverging}" if result.diverging else "trace: every layer agrees")
 
 
 @main.command()

@@ -170,7 +170,11 @@ def _checked_clock(clock: float | None, board: Board) -> float:
 
 
 def _planned(
-    layers: tuple[Layer, ...], board: Board, clock_mhz: float, target_fps: float | None, plan: str | Path | None
+    layers: tuple[Layer, ...],
+    board: Board,
+    clock_mhz: float,
+    target_fps: float | None,
+    plan: str | Path | None,
 ) -> tuple[Folding, Design]:
     if plan is None:
         folding = fold(layers, board, clock_mhz, target_fps=target_fps)
@@ -178,13 +182,17 @@ def _planned(
     given = read_plan(Path(plan), layers)
     if given.board != board.name:
         raise OptionError(
-            f"the plan is for {given.board}, the build for {board.name}", f"pass --board {given.board}, or edit the plan"
+            f"the plan is for {given.board}, the build for {board.name}",
+            f"pass --board {given.board}, or edit the plan",
         )
     design = build_design(layers, given, board.axis_bits)
     total = design_resources(design, board).total
     if not total.fits(board.resources):
-        over = [f"{n.upper()} {a:,} of {dict(board.resources.items())[n]:,}" for n, a in total.items()
-                if a > dict(board.resources.items())[n]]
+        over = [
+            f"{n.upper()} {a:,} of {dict(board.resources.items())[n]:,}"
+            for n, a in total.items()
+            if a > dict(board.resources.items())[n]
+        ]
         raise OptionError(f"the plan does not fit {board.name}: {', '.join(over)}", "lower pe or simd in the plan")
     return Folding(given, total, "given by the user"), design
 
@@ -259,9 +267,7 @@ def _vectors(values: Ints) -> str:
     return "".join(" ".join(map(str, row)) + "\n" for row in values.reshape(len(values), -1).tolist())
 
 
-def _script_config(
-    path: Path, design: Design, board: Board, names: Names, dialect: Dialect
-) -> ScriptConfig:
+def _script_config(path: Path, design: Design, board: Board, names: Names, dialect: Dialect) -> ScriptConfig:
     return ScriptConfig(
         design=re.sub(r"\W+", "_", path.stem).strip("_") or "design",
         top=TOP,
@@ -275,9 +281,7 @@ def _script_config(
     )
 
 
-def _report_files(
-    report: BuildReport, files: FileSet, path: Path, design: Design, dialect: Dialect
-) -> FileSet:
+def _report_files(report: BuildReport, files: FileSet, path: Path, design: Design, dialect: Dialect) -> FileSet:
     versions = {name: tools.package_version(name) for name in tools.PACKAGES}
     lock = {
         "model": {"file": path.name, "sha256": _digest(path)},
@@ -345,7 +349,8 @@ def _check_target(folder: Path) -> None:
         raise OutputError(f"{folder} is a file", "name a folder with --out")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "build.lock").is_file():
         raise OutputError(
-            f"{folder} exists and is not a build directory (it holds no build.lock)", "name another with --out"
+            f"{folder} exists and is not a build directory (it holds no build.lock)",
+            "name another with --out",
         )
 
 
@@ -386,4 +391,3 @@ def _move(temporary: Path, folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         temporary.rename(folder)
-

@@ -67,7 +67,8 @@ def frames_of_user(compiled: Compiled, x: Reals, first: int = 0) -> Frames:
 def to_floats(compiled: Compiled, integers: Ints) -> Reals:
     """The real input that integers of the input type stand for."""
     assert compiled.integers.input_type is not None
-    return integers * float(compiled.integers.input_type.scale)
+    floats: Reals = (integers * float(compiled.integers.input_type.scale)).astype(np.float64)
+    return floats
 
 
 def feed_of(compiled: Compiled, frames: Frames) -> Feed:
@@ -225,5 +226,3 @@ def _titles(batches: Sequence[Frames]) -> str:
 
 def _check(name: str, inputs: str, total: Comparison) -> Check:
     return Check(name, inputs, total.compared, total.differences, None, tuple(map(str, total.first[:_LISTED])))
-
-

@@ -54,9 +54,7 @@ class Compiled:
         return next(n.shape for n in self.model.nodes if isinstance(n, Input))
 
 
-def compile_model(
-    path: Path, input_type: str | None = None, observe: Observer = lambda name, graph: None
-) -> Compiled:
+def compile_model(path: Path, input_type: str | None = None, observe: Observer = lambda name, graph: None) -> Compiled:
     """Compiles a QONNX file to its integer graph.
 
     Args:
@@ -66,9 +64,7 @@ def compile_model(
     """
     imported = import_model(path)
     observe("import", imported.graph)
-    graph = run_passes(
-        imported.graph, MODEL_PASSES, verify=verify_model, probe=_model_probe(imported), observe=observe
-    )
+    graph = run_passes(imported.graph, MODEL_PASSES, verify=verify_model, probe=_model_probe(imported), observe=observe)
     integers = compile_graph(graph, chosen_input_type(imported, input_type), observe)
     return Compiled(imported, graph, integers)
 
@@ -114,9 +110,7 @@ def _model_probe(imported: ImportedModel) -> Callable[[ModelGraph], dict[str, ND
 
     def probe(graph: ModelGraph) -> dict[str, NDArray[Any]]:
         run = Evaluation(graph, {source.name: frames})
-        found: dict[str, NDArray[Any]] = {
-            name: run.decisions[name].levels for name in activation_quantizers(graph)
-        }
+        found: dict[str, NDArray[Any]] = {name: run.decisions[name].levels for name in activation_quantizers(graph)}
         output = graph.outputs[0]
         if output not in found and "softmax" not in _kinds(graph, output):
             shape = run.shapes[output]

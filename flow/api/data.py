@@ -11,7 +11,6 @@ import numpy as np
 from flow.errors import DataError
 from flow.ir.types import Ints, Reals
 
-
 BATCH = 500
 """Frames that are evaluated at once."""
 
@@ -74,9 +73,12 @@ def check_data(
         return UserData(frames, None)
     if len(y) != len(x) or y.dtype.kind not in "fiub":
         raise DataError(
-            f"{label}: y has shape {list(y.shape)} ({y.dtype}) for {len(x)} frames", "store one label for each frame"
+            f"{label}: y has shape {list(y.shape)} ({y.dtype}) for {len(x)} frames",
+            "store one label for each frame",
         )
-    return UserData(frames, y.reshape(len(y), -1).squeeze(-1).astype(np.int64) if y[0].size == 1 else y.astype(np.int64))
+    return UserData(
+        frames, y.reshape(len(y), -1).squeeze(-1).astype(np.int64) if y[0].size == 1 else y.astype(np.int64)
+    )
 
 
 def accuracy(y: Ints, output: Reals) -> float:

@@ -45,15 +45,39 @@ def examine() -> tuple[Finding, ...]:
         )
     try:
         findings.append(
-            Finding("ap_int headers", True, str(tools.ap_types()), None, "C-simulation", "", "import, planning, emission")
+            Finding(
+                "ap_int headers",
+                True,
+                str(tools.ap_types()),
+                None,
+                "C-simulation",
+                "",
+                "import, planning, emission",
+            )
         )
     except ToolNotFoundError as error:
         findings.append(
-            Finding("ap_int headers", False, error.message, None, "C-simulation", error.remedy, "import, planning, emission")
+            Finding(
+                "ap_int headers",
+                False,
+                error.message,
+                None,
+                "C-simulation",
+                error.remedy,
+                "import, planning, emission",
+            )
         )
     for name in tools.PACKAGES:
         version = tools.package_version(name)
         findings.append(
-            Finding(name, version is not None, "Python package", version, "flow itself", f"pip install {name}", "nothing")
+            Finding(
+                name,
+                version is not None,
+                "Python package",
+                version,
+                "flow itself",
+                f"pip install {name}",
+                "nothing",
+            )
         )
     return tuple(findings)

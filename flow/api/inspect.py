@@ -91,13 +91,13 @@ def inspect(model: str | Path, *, input_type: str | None = None) -> InspectResul
     labels, origins = layer_labels(layers, imported), layer_origins(layers, imported)
     encodings = compiled.integers.encodings
     views = tuple(
-        _view(layer, labels[layer.name], origins[layer.name], describe(encodings.get(layer.name)))
-        for layer in layers
+        _view(layer, labels[layer.name], origins[layer.name], describe(encodings.get(layer.name))) for layer in layers
     )
     entry = compiled.integers.source
     arrival = (
-        f"{chosen}" if chosen is not None else f"float; the host quantises it to {entry.element} "
-        f"(scale {describe(encodings[entry.name])})"
+        f"{chosen}"
+        if chosen is not None
+        else f"float; the host quantises it to {entry.element} (scale {describe(encodings[entry.name])})"
     )
     return InspectResult(path.name, source.shape, output_shape, arrival, views, ())
 

@@ -79,9 +79,7 @@ def simulate(folder: str | Path, data: str | Path, *, trace: bool = False) -> Si
         if trace and diverging is None:
             diverging = _first_divergence(built, simulator, x, expected, first)
     integers = np.concatenate(outputs)
-    decoded = np.concatenate(
-        [built.integers.decode(integers[i : i + BATCH]) for i in range(0, len(integers), BATCH)]
-    )
+    decoded = np.concatenate([built.integers.decode(integers[i : i + BATCH]) for i in range(0, len(integers), BATCH)])
     right = accuracy(user.y, decoded) if user.y is not None else None
     return SimulationResult(len(user.x), integers, decoded, total, right, diverging, trace)
 
@@ -127,10 +125,13 @@ def open_build(folder: Path) -> Built:
     Raises:
         FlowError: It is none, or its parts do not belong together.
     """
-    missing = [n for n in ("build.lock", "model.txt", "graph.txt", "plan.toml", "host.json") if not (folder / n).is_file()]
+    missing = [
+        n for n in ("build.lock", "model.txt", "graph.txt", "plan.toml", "host.json") if not (folder / n).is_file()
+    ]
     if missing:
         raise DataError(
-            f"{folder} is not a build directory: it holds no {', '.join(missing)}", "build it: flow build MODEL --out DIR"
+            f"{folder} is not a build directory: it holds no {', '.join(missing)}",
+            "build it: flow build MODEL --out DIR",
         )
     host = json.loads((folder / "host.json").read_text())
     model = parse_graph((folder / "model.txt").read_text())
@@ -138,9 +139,7 @@ def open_build(folder: Path) -> Built:
     input_type = InputType(parse_type(given["element"]), Fraction(given["scale"])) if given is not None else None
     integers = compile_graph(model, input_type)
     if print_graph(integers.graph) != (folder / "graph.txt").read_text():
-        raise DataError(
-            f"{folder}: graph.txt is not what this version of flow makes of model.txt", "build it again"
-        )
+        raise DataError(f"{folder}: graph.txt is not what this version of flow makes of model.txt", "build it again")
     layers = layers_of(integers.graph)
     plan = read_plan(folder / "plan.toml", layers)
     design = build_design(layers, plan, boards.load(plan.board).axis_bits)
@@ -167,4 +166,3 @@ def _first_divergence(
         if found.differences:
             return found.first[0]
     return None
-

@@ -19,9 +19,17 @@ from flow.ir.dataflow import Shape
 from flow.ir.types import ElementType, Ints
 
 FLAGS = (
-    "-std=c++14", "-O3", "-fPIC", "-fno-gnu-unique", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-label",
+    "-std=c++14",
+    "-O3",
+    "-fPIC",
+    "-fno-gnu-unique",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+    "-Wno-unused-label",
     # the ap_int headers clear the unused bits of members that they have not set yet
-    "-Wno-uninitialized", "-Wno-maybe-uninitialized",
+    "-Wno-uninitialized",
+    "-Wno-maybe-uninitialized",
 )
 _FAILURES = {
     1: "a process read from a stream that held no word",
@@ -42,7 +50,12 @@ def compile_design(folder: Path) -> Path:
     compiler = tools.require(tools.GXX)
     _copy_headers(tools.ap_types(), folder / "csim" / "ap_types")
     common = [
-        str(compiler), *FLAGS, "-DFLOW_SEPARATE_UNITS", "-Icsim/include", "-isystem", "csim/ap_types",
+        str(compiler),
+        *FLAGS,
+        "-DFLOW_SEPARATE_UNITS",
+        "-Icsim/include",
+        "-isystem",
+        "csim/ap_types",
     ]  # paths relative to the build folder, so that the objects do not depend on where it lies
     objects = folder / "csim" / "obj"
 
@@ -101,9 +114,7 @@ class Simulator:
         """The whole design, from AXI word to AXI word, on a batch (frames, *shape)."""
         return self._run("flow_csim", x, source, sink, shape)
 
-    def run_layer(
-        self, identifier: str, x: Ints, source: ElementType, sink: ElementType, shape: Shape
-    ) -> Ints:
+    def run_layer(self, identifier: str, x: Ints, source: ElementType, sink: ElementType, shape: Shape) -> Ints:
         """One layer by itself."""
         return self._run(f"flow_csim_{identifier}", x, source, sink, shape)
 

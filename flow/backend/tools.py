@@ -141,7 +141,8 @@ def ap_types() -> Path:
         folder = Path(named)
         if not (folder / "ap_int.h").is_file():
             raise ToolNotFoundError(
-                f"FLOW_AP_TYPES={named} holds no ap_int.h", "unset it, or let it name a folder of ap_types headers"
+                f"FLOW_AP_TYPES={named} holds no ap_int.h",
+                "unset it, or let it name a folder of ap_types headers",
             )
         return folder
     spec = importlib.util.find_spec("hls4ml")

@@ -10,12 +10,96 @@ import numpy as np
 from flow.ir.types import Bipolar, ElementType, Ints, IntType
 
 _RESERVED = frozenset(
-    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr "
-    "const_cast continue decltype default delete do double dynamic_cast else enum explicit export extern false "
-    "float for friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or "
-    "or_eq private protected public register reinterpret_cast return short signed sizeof static static_assert "
-    "static_cast struct switch template this thread_local throw true try typedef typeid typename union unsigned "
-    "using virtual void volatile wchar_t while xor xor_eq main flow hls in out top".split()
+    [
+        "alignas",
+        "alignof",
+        "and",
+        "and_eq",
+        "asm",
+        "auto",
+        "bitand",
+        "bitor",
+        "bool",
+        "break",
+        "case",
+        "catch",
+        "char",
+        "class",
+        "compl",
+        "const",
+        "constexpr",
+        "const_cast",
+        "continue",
+        "decltype",
+        "default",
+        "delete",
+        "do",
+        "double",
+        "dynamic_cast",
+        "else",
+        "enum",
+        "explicit",
+        "export",
+        "extern",
+        "false",
+        "float",
+        "for",
+        "friend",
+        "goto",
+        "if",
+        "inline",
+        "int",
+        "long",
+        "mutable",
+        "namespace",
+        "new",
+        "noexcept",
+        "not",
+        "not_eq",
+        "nullptr",
+        "operator",
+        "or",
+        "or_eq",
+        "private",
+        "protected",
+        "public",
+        "register",
+        "reinterpret_cast",
+        "return",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "static_assert",
+        "static_cast",
+        "struct",
+        "switch",
+        "template",
+        "this",
+        "thread_local",
+        "throw",
+        "true",
+        "try",
+        "typedef",
+        "typeid",
+        "typename",
+        "union",
+        "unsigned",
+        "using",
+        "virtual",
+        "void",
+        "volatile",
+        "wchar_t",
+        "while",
+        "xor",
+        "xor_eq",
+        "main",
+        "flow",
+        "hls",
+        "in",
+        "out",
+        "top",
+    ]
 )
 _LONGEST = 32
 _WIDTH = 110
@@ -78,15 +162,27 @@ def table(name: str, comment: str, values: Ints, element: IntType | None = None)
     return Table(name, comment, rom_type(holding), dimensions, _rows(values, holding, 4))
 
 
-def unsigned_table(name: str, comment: str, values: "np.ndarray[tuple[int, ...], np.dtype[np.uint64]]", bits: int) -> Table:
+def unsigned_table(
+    name: str, comment: str, values: "np.ndarray[tuple[int, ...], np.dtype[np.uint64]]", bits: int
+) -> Table:
     """A constant array of packed words."""
     dimensions = "".join(f"[{size}]" for size in values.shape)
     return Table(
-        name, comment, f"flow::rom_uint<{bits}>", dimensions, _rows(values, IntType(bits, signed=False), 4, hexadecimal=True)
+        name,
+        comment,
+        f"flow::rom_uint<{bits}>",
+        dimensions,
+        _rows(values, IntType(bits, signed=False), 4, hexadecimal=True),
     )
 
 
-def _rows(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", element: IntType, indent: int, *, hexadecimal: bool = False) -> list[str]:
+def _rows(
+    values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]",
+    element: IntType,
+    indent: int,
+    *,
+    hexadecimal: bool = False,
+) -> list[str]:
     pad = " " * indent
     if values.ndim == 1:
         words = [_literal(int(v), element, hexadecimal=hexadecimal) for v in values.tolist()]

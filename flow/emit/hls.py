@@ -20,8 +20,8 @@ from flow.emit.render import render, static
 from flow.emit.steps import StepText, step_text
 from flow.ir.dataflow import Dense
 from flow.ir.types import Bipolar, Ints, IntType
-from flow.plan.estimate import FIFO_DEPTH
 from flow.plan.design import Design, Gearbox, LayerProcess, Port, Process
+from flow.plan.estimate import FIFO_DEPTH
 
 Dialect: TypeAlias = Literal["vitis", "vivado"]
 
@@ -92,9 +92,7 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
     """The C++ of a design: layers, weights, types, top, test bench, and what C-simulation adds."""
     names = names_of(design, options.labels)
     ports = {"input": _port(design.source), "output": _port(design.sink)}
-    processes = [
-        _process(number, process, design, names, options) for number, process in enumerate(design.processes)
-    ]
+    processes = [_process(number, process, design, names, options) for number, process in enumerate(design.processes)]
     streams = _streams(design, names)
     shared: dict[str, Any] = {
         "design": SimpleNamespace(
@@ -116,7 +114,11 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
         "csim/units/top.cpp": render("csim/top_unit.cpp.j2", **shared),
     }
     for process in processes:
-        template = {"dense": "hls/dense.hpp.j2", "step": "hls/step_layer.hpp.j2", "gearbox": "hls/gearbox.hpp.j2"}
+        template = {
+            "dense": "hls/dense.hpp.j2",
+            "step": "hls/step_layer.hpp.j2",
+            "gearbox": "hls/gearbox.hpp.j2",
+        }
         key = "box" if process.kind == "gearbox" else "layer"
         files[f"hls/layers/{process.file}.hpp"] = render(
             template[process.kind], dialect=options.dialect, **{key: process}
@@ -139,9 +141,7 @@ def _summary(design: Design) -> list[str]:
 
 
 def _port(port: Port) -> SimpleNamespace:
-    container: IntType = (
-        IntType(port.container, signed=not isinstance(port.element, Bipolar) and port.element.signed)
-    )
+    container: IntType = IntType(port.container, signed=not isinstance(port.element, Bipolar) and port.element.signed)
     per_chunk = min(port.per_word, 64 // port.container)
     return SimpleNamespace(
         values=port.values,
@@ -180,9 +180,7 @@ def _streams(design: Design, names: Names) -> list[SimpleNamespace]:
     return streams
 
 
-def _process(
-    number: int, process: Process, design: Design, names: Names, options: HlsOptions
-) -> SimpleNamespace:
+def _process(number: int, process: Process, design: Design, names: Names, options: HlsOptions) -> SimpleNamespace:
     types = _stream_types(design, names)
     identifier, file = names.identifiers[number], names.files[number]
     last = len(design.processes) - 1
@@ -221,8 +219,8 @@ def _add_gearbox(text: SimpleNamespace, box: Gearbox) -> None:
         kind="gearbox",
         header=[
             {
-                "input": f"Takes the words of the input apart: {box.in_lanes} values each, {box.out_lanes} leave together.",
-                "output": f"Puts the words of the output together: {box.out_lanes} values each, {box.in_lanes} arrive together.",
+                "input": f"Takes the input words of {box.in_lanes} values apart: {box.out_lanes} leave together.",
+                "output": f"Makes output words of {box.out_lanes} values; {box.in_lanes} arrive together.",
                 "between": f"Words of {box.in_lanes} values into words of {box.out_lanes}.",
             }[box.role],
             f"{box.values} values of {box.element} a frame, {box.cycles} cycles.",
@@ -351,9 +349,7 @@ def _weights(text: SimpleNamespace, dense: Dense, process: LayerProcess) -> Tabl
     return unsigned_table(f"{text.identifier}_weights", comment, values, bits * per_chunk)
 
 
-def _add_product(
-    text: SimpleNamespace, process: LayerProcess, options: HlsOptions, folds: int
-) -> None:
+def _add_product(text: SimpleNamespace, process: LayerProcess, options: HlsOptions, folds: int) -> None:
     layer, plan = process.layer, process.plan
     assert layer.dense is not None
     x, w, acc = layer.x.element, layer.dense.weight_type, layer.dense.acc
@@ -382,7 +378,9 @@ def _add_product(
         positions=layer.positions,
         neuron_folds=folds,
         synapse_folds=synapse_folds,
-        row=f"neuron * {synapse_folds} + synapse" if folds > 1 and synapse_folds > 1 else ("neuron" if folds > 1 else "synapse"),
+        row=f"neuron * {synapse_folds} + synapse"
+        if folds > 1 and synapse_folds > 1
+        else ("neuron" if folds > 1 else "synapse"),
         slices=process.in_lanes // plan.simd,
         parts=process.out_lanes // plan.pe,
         memory=_MEMORY[options.dialect][plan.weight_memory],
@@ -397,5 +395,3 @@ def _add_product(
 def _product_range(weight: Ints, lo: Ints, hi: Ints) -> tuple[int, int]:
     ends = [int(a) * int(b) for a in (weight.min(), weight.max()) for b in (lo.min(), hi.max())]
     return min(0, *ends), max(0, *ends)
-
-

@@ -53,9 +53,7 @@ class ScriptConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.clock_ns < float("inf"):
-            raise OptionError(
-                f"clock_ns is {self.clock_ns}: a clock period is a number of nanoseconds above 0"
-            )
+            raise OptionError(f"clock_ns is {self.clock_ns}: a clock period is a number of nanoseconds above 0")
         if not 0 <= self.clock_uncertainty_percent < 100:
             raise OptionError(
                 f"clock_uncertainty_percent is {self.clock_uncertainty_percent}: it is from 0 to below 100"
@@ -64,9 +62,7 @@ class ScriptConfig:
 
 def config_tcl(config: ScriptConfig) -> str:
     """The text of ``scripts/config.tcl``: a ``set`` line per field, in order of declaration, in ASCII."""
-    lines = [
-        f"set flow_{field.name} {_tcl(field.name, getattr(config, field.name))}" for field in fields(config)
-    ]
+    lines = [f"set flow_{field.name} {_tcl(field.name, getattr(config, field.name))}" for field in fields(config)]
     return _HEADER + "\n".join(lines) + "\n"
 
 

@@ -112,11 +112,15 @@ class _Writer:
     def clip(self, lo: int, hi: int, reached: IntType, least: int, greatest: int) -> None:
         expression = "y"
         t = type_name(self.y)
-        low = f"{t}({lo})" if lo >= 0 else f"{t}({lo})"
+        low = f"{t}({lo})"
         if greatest > hi:
             expression = f"(y > {hi}) ? {t}({hi}) : {t}({expression})"
         if least < lo:
-            expression = f"(y < {lo}) ? {low} : {t}({expression})" if expression == "y" else f"(y < {lo}) ? {low} : ({expression})"
+            expression = (
+                f"(y < {lo}) ? {low} : {t}({expression})"
+                if expression == "y"
+                else f"(y < {lo}) ? {low} : ({expression})"
+            )
         self.text.clip = expression if expression != "y" else f"{t}(y)"
 
     def shift(self, form: Shift) -> None:
@@ -181,5 +185,3 @@ class _Writer:
         text.index_type = f"ap_uint<{max((form.entries.shape[1] - 1).bit_length(), 1)}>"
         values = codes(form.entries, self.y)
         text.result = self.per_channel(values, "table", "The result for each sum") + "[index]"
-
-

@@ -170,9 +170,7 @@ def quant(context: Context, node: onnx.NodeProto, attributes: Attributes) -> Non
     elif bits == 1 and narrow:
         raise Refused("it has one bit, unsigned and narrow: only the level 0", "use narrow=0, or two bits")
     else:
-        context.add(
-            Quant(output, x, scale, zero_point, bits, signed, narrow, QONNX_NAMES[mode]), shape
-        )
+        context.add(Quant(output, x, scale, zero_point, bits, signed, narrow, QONNX_NAMES[mode]), shape)
 
 
 def bipolar_quant(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
@@ -200,9 +198,7 @@ def matmul(context: Context, node: onnx.NodeProto, attributes: Attributes) -> No
 def _product(context: Context, output: str, x: str, weight: str) -> None:
     x_shape, w_shape = context.shapes[x], context.shapes[weight]
     if len(w_shape) != 2 or not x_shape or x_shape[-1] != w_shape[0]:
-        raise Refused(
-            f"it multiplies {[1, *x_shape]} by {list(w_shape)}", "the weights must be a matrix that fits"
-        )
+        raise Refused(f"it multiplies {[1, *x_shape]} by {list(w_shape)}", "the weights must be a matrix that fits")
     context.add(MatMul(output, x, weight), (*x_shape[:-1], w_shape[1]))
 
 
@@ -269,15 +265,11 @@ def _binary(kind: BinaryKind) -> "Handler":
             )
         if x not in context.moving and y not in context.moving:
             x, y = context.operand(x), context.operand(y)
-            context.add(
-                Binary(output, kind, x, y), np.broadcast_shapes(context.shapes[x], context.shapes[y])
-            )
+            context.add(Binary(output, kind, x, y), np.broadcast_shapes(context.shapes[x], context.shapes[y]))
             return
         activation = x if x in context.moving else y
         if kind == "pow" or (kind == "div" and y in context.moving):
-            raise Refused(
-                "it is not monotone in the activation", "only products and sums with constants are supported"
-            )
+            raise Refused("it is not monotone in the activation", "only products and sums with constants are supported")
         other = _beside(context, y if activation == x else x, activation, output)
         operands = (activation, other) if activation == x else (other, activation)
         context.add(Binary(output, kind, *operands), context.shapes[activation])
@@ -316,7 +308,8 @@ def batch_normalization(context: Context, node: onnx.NodeProto, attributes: Attr
             f"it has {parameters[0].shape[0]} channels for a tensor of shape {[1, *context.shapes[x]]}",
             "check the export",
         )
-    context.add(BatchNorm(node.output[0], x, *parameters, epsilon), context.shapes[x])
+    gamma, beta, mean, variance = parameters
+    context.add(BatchNorm(node.output[0], x, gamma, beta, mean, variance, epsilon), context.shapes[x])
 
 
 def _unary(kind: UnaryKind) -> "Handler":
@@ -384,7 +377,8 @@ def reshape(context: Context, node: onnx.NodeProto, attributes: Attributes) -> N
         new[new.index(-1)] = math.prod(old) // max(rest, 1)
     if batch and (not new or new[0] != 1):
         raise Refused(
-            f"it makes {new} of {list(old)}, which mixes frames of a batch", "keep the first dimension as it is"
+            f"it makes {new} of {list(old)}, which mixes frames of a batch",
+            "keep the first dimension as it is",
         )
     if math.prod(new) != math.prod(old):
         raise Refused(f"it cannot make {new} of {list(old)}", "check the export")

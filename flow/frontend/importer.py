@@ -95,9 +95,7 @@ def _convert(node: onnx.NodeProto, context: Context, problems: list[Unsupported]
     module = onnx_file.module_of(node)
     where = f"{label} (module {module})" if module else label
     if handler is None:
-        problems.append(
-            Unsupported(where, node.op_type, "this operation is not supported", _remedy_for(node.op_type))
-        )
+        problems.append(Unsupported(where, node.op_type, "this operation is not supported", _remedy_for(node.op_type)))
     elif not any(name in context.poisoned for name in node.input):
         try:
             handler(context, node, onnx_file.attributes(node))
@@ -141,9 +139,7 @@ def _refuse_other_dialects(proto: onnx.ModelProto, label: str) -> None:
         )
 
 
-def _only_input(
-    proto: onnx.ModelProto, parameters: dict[str, np.ndarray], label: str
-) -> tuple[str, tuple[int, ...]]:
+def _only_input(proto: onnx.ModelProto, parameters: dict[str, np.ndarray], label: str) -> tuple[str, tuple[int, ...]]:
     inputs = [i for i in proto.graph.input if i.name not in parameters]  # some exporters list parameters too
     if len(inputs) != 1:
         raise ModelFileError(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from flow.errors import ModelFileError
 
@@ -33,9 +33,7 @@ def load(path: Path) -> onnx.ModelProto:
             "export or copy it again; `onnx.checker.check_model` tells more",
         ) from error
     if not model.graph.node:
-        raise ModelFileError(
-            f"{path}: the file can be read, but its graph has no nodes", "export the model again"
-        )
+        raise ModelFileError(f"{path}: the file can be read, but its graph has no nodes", "export the model again")
     _load_external(model, path)
     return model
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flow.ir.dataflow import Dense, Step, TensorType
 from flow.ir.types import Bipolar, Ints
@@ -27,7 +28,7 @@ class BoundaryBatch:
     inputs: Ints
     wanted: Ints
     channel: Ints
-    reached: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+    reached: NDArray[np.bool_]
 
 
 def boundary_inputs(dense: Dense | None, step: Step, x: TensorType) -> Iterator[BoundaryBatch]:

@@ -65,9 +65,7 @@ class Source(_Arrays, Node):
 
     def verify(self) -> None:
         if int(self.lo.min()) < self.element.min or int(self.hi.max()) > self.element.max:
-            raise VerifyError(
-                f"'{self.name}': values in [{self.lo.min()}, {self.hi.max()}] do not fit {self.element}"
-            )
+            raise VerifyError(f"'{self.name}': values in [{self.lo.min()}, {self.hi.max()}] do not fit {self.element}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +99,7 @@ class Dense(_Arrays, Node):
 
     def verify(self, x: TensorType) -> None:
         if not x.shape or x.shape[-1] != self.weight.shape[0]:
-            raise VerifyError(
-                f"'{self.name}': {self.weight.shape[0]} rows of weights for an input of shape {x.shape}"
-            )
+            raise VerifyError(f"'{self.name}': {self.weight.shape[0]} rows of weights for an input of shape {x.shape}")
         lo, hi = self.partial_range(x)
         if lo < self.acc.min or hi > self.acc.max:
             raise VerifyError(
@@ -157,7 +153,7 @@ class Step(_Arrays, Node):
 
     @property
     def channels(self) -> int:
-        return self.thresholds.shape[0]
+        return int(self.thresholds.shape[0])
 
     def ends(self) -> tuple[Ints, Ints]:
         """The value of each channel at its least and at its greatest input."""
@@ -192,8 +188,9 @@ class Step(_Arrays, Node):
 
     def evaluate(self, x: Ints) -> Ints:
         if self.channels == 1:
-            count = np.searchsorted(self.thresholds[0], x, side="right")
-            return self.start[0] + self.stride[0] * count
+            rank: Ints = np.searchsorted(self.thresholds[0], x, side="right").astype(np.int64)
+            uniform: Ints = self.start[0] + self.stride[0] * rank
+            return uniform
         rows = x.reshape(-1, self.channels)
         count = np.empty(rows.shape, np.int64)
         for channel in range(self.channels):
@@ -273,7 +270,5 @@ def execute(graph: DataflowGraph, feeds: dict[str, Ints], *, keep: bool = False)
     """Every output (with ``keep`` every tensor) for a batch of integers, (frames, *shape)."""
     values: dict[str, Ints] = {}
     for node in graph.nodes:
-        values[node.name] = (
-            feeds[node.name] if isinstance(node, Source) else node.evaluate(values[node.x])
-        )
+        values[node.name] = feeds[node.name] if isinstance(node, Source) else node.evaluate(values[node.x])
     return values if keep else {name: values[name] for name in graph.outputs}

@@ -45,6 +45,5 @@ def parse_input_type(text: str) -> InputType:
         pass
     raise OptionError(
         f"'{text}' is not an input type",
-        "use an integer (u8, i4, b1), one with a scale (u8/255, i8*0.5), or fixed<width,integer bits>; "
-        "1 to 32 bits",
+        "use an integer (u8, i4, b1), one with a scale (u8/255, i8*0.5), or fixed<width,integer bits>; 1 to 32 bits",
     )

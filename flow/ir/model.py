@@ -324,9 +324,10 @@ def verify_model(graph: ModelGraph) -> None:
                 problems.append(f"'{node.name}': a zero point is not an integer")
         if isinstance(node, Quant) and not 1 <= node.bits <= 32:
             problems.append(f"'{node.name}': {node.bits} bits; 1 to 32 are possible")
-        if isinstance(node, QuantizedConstant) and np.broadcast_shapes(
-            node.levels.shape, node.scale.shape
-        ) != node.levels.shape:
+        if (
+            isinstance(node, QuantizedConstant)
+            and np.broadcast_shapes(node.levels.shape, node.scale.shape) != node.levels.shape
+        ):
             problems.append(f"'{node.name}': scale of shape {node.scale.shape} for {node.levels.shape}")
     if problems:
         raise VerifyError("\n".join(problems))

@@ -60,9 +60,7 @@ class FloatComparison:
 def activation_quantizers(graph: ModelGraph) -> tuple[str, ...]:
     """The quantisers of tensors that depend on the input, in order."""
     parameters = constants(graph)
-    return tuple(
-        n.name for n in graph.nodes if isinstance(n, Quant | BipolarQuant) and n.name not in parameters
-    )
+    return tuple(n.name for n in graph.nodes if isinstance(n, Quant | BipolarQuant) and n.name not in parameters)
 
 
 def parameter_quantizers(graph: ModelGraph) -> tuple[str, ...]:
@@ -72,7 +70,9 @@ def parameter_quantizers(graph: ModelGraph) -> tuple[str, ...]:
 
 
 def compare_float32(
-    graph: ModelGraph, frames: Reals, float32: Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]
+    graph: ModelGraph,
+    frames: Reals,
+    float32: Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"],
 ) -> FloatComparison:
     """Compares a float32 execution with the reference.
 
@@ -133,7 +133,11 @@ def _compare_levels(
         if explained[at]:
             ties.append(
                 NearTie(
-                    node.name, frame, element, int(decision.levels[at]), int(found[at]),
+                    node.name,
+                    frame,
+                    element,
+                    int(decision.levels[at]),
+                    int(found[at]),
                     float(distance[at] / ulp[at]),
                 )
             )

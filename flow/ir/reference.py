@@ -10,7 +10,7 @@ The same analysis with the unit roundoff of float32 bounds what any float32 exec
 summation: that is how a difference from a float32 run is proved to be a near-tie.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
@@ -22,6 +22,7 @@ from flow.ir import numbers
 from flow.ir.model import (
     BatchNorm,
     Binary,
+    BinaryKind,
     BipolarQuant,
     Clip,
     Constant,
@@ -38,6 +39,7 @@ from flow.ir.model import (
     Softmax,
     Transpose,
     Unary,
+    UnaryKind,
     constants,
     infer_shapes,
 )
@@ -48,8 +50,6 @@ from flow.ir.types import Ints, Reals
 DOUBLE, SINGLE = 53, 24
 """Significand bits of float64 and float32."""
 _TINY = 1e-300  # covers underflow, which the relative error model leaves out
-
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,29 +178,10 @@ class Evaluation:
                 return self._quantize(node, t[node.x])
             case MatMul(x=x, weight=weight):
                 return self._matmul(t[x], t[weight])
-            case Binary(kind="add", x=x, y=y):
-                return self._sum(t[x], t[y])
-            case Binary(kind="sub", x=x, y=y):
-                return self._sum(t[x], _negated(t[y]))
-            case Binary(kind="mul", x=x, y=y):
-                return self._product(t[x], t[y])
-            case Binary(kind="div", x=x, y=y):
-                return self._quotient(t[x], t[y])
-            case Binary(kind="pow", x=x, y=y):
-                return self._power(t[x], float(t[y].value.reshape(-1)[0]))
-            case Unary(kind="relu", x=x):
-                return Approximation(np.maximum(t[x].value, 0.0), t[x].error, t[x].lsb)
-            case Unary(kind="neg", x=x):
-                return _negated(t[x])
-            case Unary(kind="identity", x=x):
-                return t[x]
-            case Unary(kind="sqrt", x=x):
-                return self._square_root(t[x])
-            case Unary(kind="sigmoid", x=x):
-                value = 0.5 + 0.5 * np.tanh(0.5 * t[x].value)
-                return Approximation(value, 0.25 * t[x].error + 16 * self.unit, None)
-            case Unary(kind="tanh", x=x):
-                return Approximation(np.tanh(t[x].value), t[x].error + 16 * self.unit, None)
+            case Binary(kind=kind, x=x, y=y):
+                return self._binary(kind, t[x], t[y])
+            case Unary(kind=unary, x=x):
+                return self._unary(unary, t[x])
             case Clip(x=x, lo=lo, hi=hi):
                 bounds = lsb_of(np.array([b for b in (lo, hi) if np.isfinite(b)]))
                 lsb = None if t[x].lsb is None or bounds is None else min(t[x].lsb or 0, bounds)
@@ -225,14 +206,42 @@ class Evaluation:
                 spread = np.max(t[x].error) * 2 + (np.abs(shifted) + self.shapes[x][axis] + 16) * self.unit
                 return Approximation(value, value * np.expm1(spread) + _TINY, None)
 
+    def _binary(self, kind: BinaryKind, x: Approximation, y: Approximation) -> Approximation:
+        match kind:
+            case "add":
+                return self._sum(x, y)
+            case "sub":
+                return self._sum(x, _negated(y))
+            case "mul":
+                return self._product(x, y)
+            case "div":
+                return self._quotient(x, y)
+            case "pow":
+                return self._power(x, float(y.value.reshape(-1)[0]))
+
+    def _unary(self, kind: UnaryKind, x: Approximation) -> Approximation:
+        match kind:
+            case "relu":
+                return Approximation(np.maximum(x.value, 0.0), x.error, x.lsb)
+            case "neg":
+                return _negated(x)
+            case "identity":
+                return x
+            case "sqrt":
+                return self._square_root(x)
+            case "sigmoid":
+                value = 0.5 + 0.5 * np.tanh(0.5 * x.value)
+                return Approximation(value, 0.25 * x.error + 16 * self.unit, None)
+            case "tanh":
+                return Approximation(np.tanh(x.value), x.error + 16 * self.unit, None)
+
     def _lead(self, x: str, array: Reals) -> tuple[int, ...]:
         return () if x in self.parameters else array.shape[:1]
 
     def _transposed(self, x: str, array: Reals, order: tuple[int, ...]) -> Reals:
         return array.transpose(order if x in self.parameters else (0, *(axis + 1 for axis in order)))
 
-    def _moved(self, node: Reshape | Transpose, move: "object") -> Approximation:
-        assert callable(move)
+    def _moved(self, node: Reshape | Transpose, move: Callable[[Reals], Reals]) -> Approximation:
         x = self.tensors[node.x]
         error = np.broadcast_to(x.error, x.value.shape)
         return Approximation(move(x.value), move(error), x.lsb)
@@ -259,9 +268,7 @@ class Evaluation:
         return self._sum(scaled, self._rational(offset, feed.offset))
 
     def _rational(self, value: Reals, true: tuple[Fraction, ...]) -> Approximation:
-        exact = self.precision >= DOUBLE and all(
-            Fraction(v) == f for v, f in zip(value.tolist(), true, strict=True)
-        )
+        exact = self.precision >= DOUBLE and all(Fraction(v) == f for v, f in zip(value.tolist(), true, strict=True))
         if exact:
             return self._exact(value)
         return Approximation(value, self.unit * np.abs(value) + _TINY, None)
@@ -371,16 +378,17 @@ class Evaluation:
                 return int(levels[index]) * Fraction(_at(scale, index))
             case Quant() | BipolarQuant():
                 levels = self.forced.get(name, self.decisions[name].levels)
-                return (int(levels[index]) - Fraction(_at(node.zero_point, index))) * Fraction(
-                    _at(node.scale, index)
-                )
+                return (int(levels[index]) - Fraction(_at(node.zero_point, index))) * Fraction(_at(node.scale, index))
             case MatMul(x=x, weight=weight):
                 return numbers.total(
                     numbers.multiply(self.number(x, (*index[:-1], k)), self.number(weight, (k, index[-1])))
                     for k in range(self.shapes[x][-1])
                 )
             case Binary(kind=kind, x=x, y=y):
-                left, right = self.number(x, self._broadcast(x, index)), self.number(y, self._broadcast(y, index))
+                left, right = (
+                    self.number(x, self._broadcast(x, index)),
+                    self.number(y, self._broadcast(y, index)),
+                )
                 return _BINARY[kind](left, right)
             case Unary(kind=kind, x=x):
                 return _UNARY[kind](self.number(x, index))
@@ -454,14 +462,14 @@ def _at(array: Reals, index: tuple[int, ...]) -> float:
     return float(array[tuple(0 if size == 1 else i for size, i in zip(array.shape, inner, strict=True))])
 
 
-_BINARY = {
+_BINARY: dict[str, Callable[[Number, Number], Number]] = {
     "add": numbers.add,
     "sub": lambda x, y: numbers.add(x, numbers.negate(y)),
     "mul": numbers.multiply,
     "div": numbers.divide,
     "pow": numbers.power,
 }
-_UNARY = {
+_UNARY: dict[str, Callable[[Number], Number]] = {
     "relu": lambda x: numbers.larger(x, Fraction(0)),
     "sigmoid": numbers.sigmoid,
     "tanh": numbers.tanh,

@@ -58,7 +58,8 @@ def round_array(x: Reals, mode: Rounding) -> Reals:
             floor = np.floor(x)
             tie_up = (x >= 0) if mode is Rounding.HALF_AWAY else (x < 0)
             fraction = x - floor
-            return floor + ((fraction > 0.5) | ((fraction == 0.5) & tie_up))
+            up: Reals = ((fraction > 0.5) | ((fraction == 0.5) & tie_up)).astype(np.float64)
+            return floor + up
 
 
 def round_exact(x: Fraction, mode: Rounding) -> int:

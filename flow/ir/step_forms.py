@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flow.errors import ExactnessError
 from flow.ir.dataflow import Step
 from flow.ir.rounding import Rounding
 from flow.ir.types import Ints
+
+Mask: TypeAlias = NDArray[np.bool_]
 
 MAX_SHIFT = 31
 
@@ -49,7 +52,8 @@ class Shift:
         biased = x + self.bias
         if self.rounding is Rounding.HALF_EVEN and self.shift:
             biased = biased + (1 << (self.shift - 1)) - 1 + ((biased >> self.shift) & 1)
-        return np.clip(biased >> self.shift, self.lo, self.hi)
+        result: Ints = np.clip(biased >> self.shift, self.lo, self.hi)
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class MultiplyShift:
     hi: int
 
     def evaluate(self, x: Ints) -> Ints:
-        return np.clip((x * self.factor + self.bias) >> self.shift, self.lo, self.hi)
+        result: Ints = np.clip((x * self.factor + self.bias) >> self.shift, self.lo, self.hi)
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ class Thresholds:
     def evaluate(self, x: Ints) -> Ints:
         x = np.broadcast_to(x, np.broadcast_shapes(x.shape, self.start.shape))
         columns = [np.searchsorted(row, x[:, c], side="right") for c, row in enumerate(self.thresholds)]
-        return self.start + self.stride * np.stack(columns, axis=1)
+        count: Ints = np.stack(columns, axis=1).astype(np.int64)
+        return self.start + self.stride * count
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +147,7 @@ def prove(step: Step, form: Form) -> Certificate:
     before = np.where(inside, step.thresholds - 1, step.hi[:, None])
     points = np.concatenate([step.lo[:, None], step.hi[:, None], before, after], axis=1)
     expected = step.start[:, None] + step.stride[:, None] * np.stack(
-        [
-            np.searchsorted(row, x, side="right")
-            for row, x in zip(step.thresholds, points, strict=True)
-        ]
+        [np.searchsorted(row, x, side="right") for row, x in zip(step.thresholds, points, strict=True)]
     )
     found = form.evaluate(points.T).T
     if not np.array_equal(expected, found):
@@ -176,15 +179,15 @@ def _boundaries(step: Step) -> tuple[Ints, Ints, Ints]:
 
     A falling function of x is a rising one of -x; ``sign`` is -1 there.
     """
-    sign = np.sign(step.stride)
+    sign: Ints = np.sign(step.stride)
     size = np.abs(step.stride)[:, None]
     count = step.thresholds.shape[1]
     rank = np.arange(count)[None, :]
     inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
-    value = step.start[:, None] + size * (rank + 1)
+    value: Ints = step.start[:, None] + size * (rank + 1)
     falling = (sign < 0)[:, None]
     # value of the mirrored function after its threshold 1 - T: the value before T
-    value = np.where(falling, step.start[:, None] - size * rank, value)
+    value = np.where(falling, step.start[:, None] - size * rank, value).astype(np.int64)
     threshold = np.where(falling, 1 - step.thresholds, step.thresholds)
     return np.where(inside, threshold, _OUTSIDE), value, sign
 
@@ -294,8 +297,8 @@ class _Polygon:
     least: Ints
     at_most: Ints
     most: Ints
-    has_least: Ints
-    has_most: Ints
+    has_least: Mask
+    has_most: Mask
 
     @classmethod
     def of(cls, step: Step, clip_lo: int, clip_hi: int) -> "_Polygon":
@@ -333,7 +336,7 @@ class _Polygon:
             np.where(self.has_most, limit, far).min(1),
         )
 
-    def feasible(self, shift: int) -> tuple[Ints, Ints, Ints]:
+    def feasible(self, shift: int) -> tuple[Mask, Ints, Ints]:
         """Which channels have a point, and the factor and bias of the roomiest one."""
         lo = np.zeros(self.sign.size, np.int64)
         span = (self.least.max(1) - self.least.min(1) + 2) << shift

@@ -29,8 +29,7 @@ class Mismatch:
 
     def __str__(self) -> str:
         return (
-            f"'{self.tensor}', frame {self.frame}, channel {self.channel}: "
-            f"expected {self.expected}, found {self.found}"
+            f"'{self.tensor}', frame {self.frame}, channel {self.channel}: expected {self.expected}, found {self.found}"
         )
 
 

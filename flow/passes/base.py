@@ -56,9 +56,7 @@ def run_passes(
     return graph
 
 
-def _check(
-    name: str, graph: G, before: Outputs, verify: Callable[[G], None], probe: Callable[[G], Outputs]
-) -> None:
+def _check(name: str, graph: G, before: Outputs, verify: Callable[[G], None], probe: Callable[[G], Outputs]) -> None:
     try:
         verify(graph)
     except VerifyError as error:

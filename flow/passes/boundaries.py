@@ -27,9 +27,7 @@ class Boundaries:
     stride: Ints
 
 
-def find_step(
-    segment: ModelGraph, quantizer: str, levels: Callable[[Ints], Levels], lo: Ints, hi: Ints
-) -> Boundaries:
+def find_step(segment: ModelGraph, quantizer: str, levels: Callable[[Ints], Levels], lo: Ints, hi: Ints) -> Boundaries:
     """The step function that a chain of monotone operations and its quantiser define.
 
     Args:

@@ -25,7 +25,5 @@ def divide_common_factors(graph: DataflowGraph) -> DataflowGraph:
         per_row = factor[:, None]
         thresholds = np.where(node.thresholds == NEVER, NEVER, -(-node.thresholds // per_row))
         # the sums are multiples of the factor, but the interval's ends need not be: shrink to multiples
-        changed[node.name] = replace(
-            node, thresholds=thresholds, lo=-(-node.lo // factor), hi=node.hi // factor
-        )
+        changed[node.name] = replace(node, thresholds=thresholds, lo=-(-node.lo // factor), hi=node.hi // factor)
     return graph.map(lambda node: changed.get(node.name, node)) if changed else graph

@@ -7,13 +7,13 @@ offset. A quantiser makes the chain, itself included, one step function per chan
 exact reference. What stays at the end of the network runs on the host.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm, prod
 
 import numpy as np
 
-from flow.errors import ExactnessError, OptionError, Unsupported, UnsupportedModelError
+from flow.errors import OptionError, Unsupported, UnsupportedModelError
 from flow.ir.dataflow import DataflowGraph, DataflowOp, Dense, Flatten, Source, Step, infer_types
 from flow.ir.graph import Graph
 from flow.ir.input_type import InputType
@@ -37,7 +37,7 @@ from flow.ir.model import (
     constants,
     infer_shapes,
 )
-from flow.ir.reference import Evaluation, Levels, evaluate
+from flow.ir.reference import Evaluation, Levels, evaluate, lsb_of
 from flow.ir.types import MAX_BITS, Bipolar, Ints, IntType, Reals
 from flow.passes.boundaries import find_step
 
@@ -161,9 +161,7 @@ class _Integerizer:
         if self.input_type is None:
             return
         element = self.input_type.element
-        self.nodes.append(
-            Source(node.name, node.shape, element, np.array([element.min]), np.array([element.max]))
-        )
+        self.nodes.append(Source(node.name, node.shape, element, np.array([element.min]), np.array([element.max])))
         self.encodings[node.name] = Encoding((self.input_type.scale,), (Fraction(0),))
 
     def _quantizer(self, node: Quantizer) -> None:
@@ -177,9 +175,7 @@ class _Integerizer:
         zero = _rationals(node.zero_point, self.shapes[node.name], node)
         count = max(len(scale), len(zero))
         pairs = [(scale[i % len(scale)], zero[i % len(zero)]) for i in range(count)]
-        self.encodings[node.name] = Encoding(
-            tuple(s for s, _ in pairs), tuple(-s * z for s, z in pairs)
-        )
+        self.encodings[node.name] = Encoding(tuple(s for s, _ in pairs), tuple(-s * z for s, z in pairs))
 
     def _head(self, node: Quantizer, leaf: str) -> None:
         """The first quantiser: it runs on the host, together with what stands before it."""
@@ -187,9 +183,7 @@ class _Integerizer:
             raise _refused(node, "the float input is quantised twice", "quantise the input once, then branch")
         self.head = self._between(leaf, node.name)
         lo, hi = node.range
-        self.nodes.append(
-            Source(node.name, self.shapes[node.name], node.element, np.array([lo]), np.array([hi]))
-        )
+        self.nodes.append(Source(node.name, self.shapes[node.name], node.element, np.array([lo]), np.array([hi])))
 
     def _step(self, node: Quantizer, leaf: str) -> None:
         segment, channels, shape = self._segment(leaf, node)
@@ -205,11 +199,18 @@ class _Integerizer:
         if self.shapes[leaf] != self.shapes[node.name]:
             source = f"{node.name}:flat"
             self.nodes.append(Flatten(source, leaf, self.shapes[node.name]))
-        step = find_step(
-            segment, node.name, self.encodings[leaf].levels, lo.reshape(shape), hi.reshape(shape)
-        )
+        step = find_step(segment, node.name, self.encodings[leaf].levels, lo.reshape(shape), hi.reshape(shape))
         self.nodes.append(
-            Step(node.name, source, step.thresholds, step.start, step.stride, lo.copy(), hi.copy(), node.element)
+            Step(
+                node.name,
+                source,
+                step.thresholds,
+                step.start,
+                step.stride,
+                lo.copy(),
+                hi.copy(),
+                node.element,
+            )
         )
 
     def _matmul(self, node: MatMul) -> None:
@@ -254,7 +255,8 @@ class _Integerizer:
         for each in moving:
             if isinstance(each, Transpose):
                 raise _refused(
-                    node, f"the activations are transposed ('{each.name}') between a sum and its quantiser",
+                    node,
+                    f"the activations are transposed ('{each.name}') between a sum and its quantiser",
                     "transpose behind the quantiser, or on the input",
                 )
             if isinstance(each, Softmax):
@@ -276,16 +278,14 @@ class _Integerizer:
         chain = self._between(leaf, node.x)
         moving = [n for n in chain.nodes[1:] if n.name not in constants(chain)]
         encoding, inputs = self.encodings[leaf], self.shapes[node.x][-1]
-        if all(isinstance(n, Reshape | Transpose) for n in moving):
-            if len(encoding.scale) == 1 and len(encoding.offset) == 1:
-                return [encoding.scale[0]], [encoding.offset[0]]
+        one_scale = len(encoding.scale) == 1 and len(encoding.offset) == 1
+        if one_scale and all(isinstance(n, Reshape | Transpose) for n in moving):
+            return [encoding.scale[0]], [encoding.offset[0]]
         for each in moving:
             if not isinstance(each, Binary | BatchNorm | Reshape | Transpose) and not (
                 isinstance(each, Unary) and each.kind == "neg"
             ):
-                raise _refused(
-                    node, f"the {_title(each)} '{each.name}' in front of it is not quantised", _ADD_QUANT
-                )
+                raise _refused(node, f"the {_title(each)} '{each.name}' in front of it is not quantised", _ADD_QUANT)
         shape = self.shapes[leaf]
         ends = np.stack([np.zeros(shape, np.int64), np.ones(shape, np.int64)])
         run = Evaluation(chain, {leaf: encoding.levels(ends)})
@@ -306,31 +306,30 @@ class _Integerizer:
     def _scaled_weights(
         self, node: MatMul, slope: list[Fraction], offset: list[Fraction]
     ) -> tuple[Ints, tuple[Fraction, ...], tuple[Fraction, ...]]:
-        """Integer weights, and for each output the scale and the offset of its sum."""
+        """Integer weights, and for each output the scale and the offset of its sum.
+
+        With inputs ``slope[k] * x[k] + offset[k]`` and weights ``steps[k, c] * levels[k, c]`` a sum is
+        ``sum_k slope[k] steps[k, c] levels[k, c] x[k] + sum_k offset[k] steps[k, c] levels[k, c]``.
+        """
         levels, scale = self._weight_levels(node)
         inputs, outputs = levels.shape
-        rows = np.broadcast_to(scale, levels.shape) if scale.ndim == 2 and scale.shape[0] > 1 else None
-        columns = [Fraction(s) for s in np.broadcast_to(scale.reshape(-1, scale.shape[-1])[-1], (outputs,))] if (
-            rows is None and scale.ndim
-        ) else [Fraction(float(scale))] * outputs if rows is None else []
-        if rows is None and len(set(slope)) == 1:
-            sums = [s * slope[0] for s in columns]
-            integers = levels
+        steps = _Steps(np.broadcast_to(scale, levels.shape), by_row=scale.ndim == 2 and scale.shape[0] > 1)
+        slopes = slope * inputs if len(slope) == 1 else slope
+        offsets = offset * inputs if len(offset) == 1 else offset
+        if steps.by_row or len(set(slopes)) > 1:
+            integers, sums = _common_steps(node, levels, steps, slopes)
         else:
-            integers, sums = _common_steps(node, levels, rows, columns, slope)
-        true = [
-            sum((Fraction(int(q)) * offset[k % len(offset)] * self._step_of(rows, columns, k, c)
-                 for k, q in enumerate(levels[:, c]) if q), Fraction(0))
-            for c in range(outputs)
-        ] if any(offset) and (rows is not None or len(set(offset)) > 1) else [
-            columns[c] * offset[0] * int(levels[:, c].sum()) if any(offset) else Fraction(0)
-            for c in range(outputs)
-        ]
-        return integers, _shortest(sums), _shortest(true)
-
-    @staticmethod
-    def _step_of(rows: Reals | None, columns: list[Fraction], k: int, c: int) -> Fraction:
-        return Fraction(float(rows[k, c])) if rows is not None else columns[c]
+            integers, sums = levels, [slopes[0] * steps.at(0, c) for c in range(outputs)]
+        constants_ = [Fraction(0)] * outputs
+        if any(offset):
+            if steps.by_row or len(set(offsets)) > 1:
+                constants_ = [
+                    sum((offsets[k] * steps.at(k, c) * int(levels[k, c]) for k in range(inputs)), Fraction(0))
+                    for c in range(outputs)
+                ]
+            else:
+                constants_ = [offsets[0] * steps.at(0, c) * int(levels[:, c].sum()) for c in range(outputs)]
+        return integers, _shortest(sums), _shortest(constants_)
 
     def _weight_levels(self, node: MatMul) -> tuple[Ints, Reals]:
         """The weights as integers and their scale, which broadcasts."""
@@ -341,7 +340,8 @@ class _Integerizer:
             levels, scale = _integers_of(node, weight)
         else:
             raise _refused(
-                node, f"its weights are computed ('{weight.name}', {_title(weight)}), not constant",
+                node,
+                f"its weights are computed ('{weight.name}', {_title(weight)}), not constant",
                 "quantise the weights as the last step before the product",
             )
         return levels, scale
@@ -356,9 +356,7 @@ class _Integerizer:
             for move in moves:
                 place = place.reshape(move.shape) if isinstance(move, Reshape) else place.transpose(move.order)
             if len(wanted) != 1:
-                raise _refused(
-                    node, "its input is transposed and has several positions", "flatten before the layer"
-                )
+                raise _refused(node, "its input is transposed and has several positions", "flatten before the layer")
             arranged = np.empty_like(weight)
             arranged[place.reshape(-1)] = weight
             weight = arranged
@@ -380,7 +378,8 @@ def _rationals(array: Reals, shape: Shape, node: Quantizer) -> tuple[Fraction, .
     if array.shape[-1] == array.size == shape[-1]:
         return _shortest([Fraction(float(v)) for v in array.reshape(-1)])
     raise _refused(
-        node, f"its scale or zero point of shape {list(array.shape)} varies along an axis that is not the last",
+        node,
+        f"its scale or zero point of shape {list(array.shape)} varies along an axis that is not the last",
         "use one scale for the tensor, or one for each channel of a flat tensor",
     )
 
@@ -409,32 +408,37 @@ def _with_input(graph: ModelGraph, name: str, shape: Shape) -> ModelGraph:
 
 def _integers_of(node: MatMul, weight: Constant) -> tuple[Ints, Reals]:
     """Unquantised weights as multiples of a power of two, where they are few bits wide."""
-    from flow.ir.reference import lsb_of
-
     lsb = lsb_of(weight.value)
     if lsb is not None:
         levels = weight.value * 2.0**-lsb
         if float(np.abs(levels).max(initial=0)) < 2 ** (MAX_UNQUANTIZED_BITS - 1):
             return levels.astype(np.int64), np.array(2.0**lsb)
     raise _refused(
-        node, f"its weights '{weight.name}' are float32 and not quantised",
+        node,
+        f"its weights '{weight.name}' are float32 and not quantised",
         "quantise them (brevitas.nn.QuantLinear), so that a Quant node stands behind them",
     )
 
 
-def _common_steps(
-    node: MatMul, levels: Ints, rows: Reals | None, columns: list[Fraction], slope: list[Fraction]
-) -> tuple[Ints, list[Fraction]]:
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What one level of each weight is worth; ``by_row`` where that depends on the input."""
+
+    values: Reals
+    by_row: bool
+
+    def at(self, row: int, column: int) -> Fraction:
+        return Fraction(float(self.values[row, column]))
+
+
+def _common_steps(node: MatMul, levels: Ints, steps: _Steps, slopes: list[Fraction]) -> tuple[Ints, list[Fraction]]:
     """Integer weights where the inputs, or the rows, have unlike scales: multiples of a common step."""
     inputs, outputs = levels.shape
     integers, sums = np.zeros_like(levels), []
     for c in range(outputs):
-        steps = [
-            slope[k % len(slope)] * (Fraction(float(rows[k, c])) if rows is not None else columns[c])
-            for k in range(inputs)
-        ]
-        step = _rational_gcd([s for k, s in enumerate(steps) if levels[k, c] and s]) or Fraction(1)
-        column = [int(steps[k] / step) * int(levels[k, c]) for k in range(inputs)]
+        worth = [slopes[k] * steps.at(k, c) for k in range(inputs)]
+        step = _rational_gcd([s for k, s in enumerate(worth) if levels[k, c] and s]) or Fraction(1)
+        column = [int(worth[k] / step) * int(levels[k, c]) for k in range(inputs)]
         if max(abs(v) for v in column).bit_length() >= MAX_WEIGHT_BITS:
             raise _refused(
                 node,
@@ -467,5 +471,3 @@ def _refused(node: ModelOp, why: str, remedy: str) -> UnsupportedModelError:
 
 
 _ADD_QUANT = "put a quantiser (QuantReLU, QuantIdentity) there"
-
-__all__ = ["Encoding", "ExactnessError", "IntegerModel", "integerize", "replace"]

@@ -4,9 +4,11 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Dense, Step
-from flow.ir.types import IntType, Ints
+from flow.ir.types import Ints, IntType
+
 
 def orient_channels(graph: DataflowGraph) -> DataflowGraph:
     """Only where the negated weights need no wider type, and nothing else reads the accumulator."""
@@ -28,13 +30,14 @@ def orient_channels(graph: DataflowGraph) -> DataflowGraph:
     return graph.map(lambda node: changed.get(node.name, node)) if changed else graph
 
 
-def _negatable(dense: Dense) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _negatable(dense: Dense) -> NDArray[np.bool_]:
     stored = dense.weight_type
     negated = -dense.weight
-    return (negated.min(0) >= stored.min) & (negated.max(0) <= stored.max)
+    fits: NDArray[np.bool_] = (negated.min(0) >= stored.min) & (negated.max(0) <= stored.max)
+    return fits
 
 
-def mirrored(step: Step, flip: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Step:
+def mirrored(step: Step, flip: NDArray[np.bool_]) -> Step:
     """The step of ``-x`` in the channels of ``flip``."""
     inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
     at_hi = step.ends()[1]
@@ -49,5 +52,3 @@ def mirrored(step: Step, flip: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> 
         lo=np.where(flip, -step.hi, step.lo),
         hi=np.where(flip, -step.lo, step.hi),
     )
-
-

@@ -31,8 +31,6 @@ def trim_steps(graph: DataflowGraph) -> DataflowGraph:
             return node
         below = (node.thresholds <= lo[:, None]).sum(1)
         kept = np.sort(np.where(inside, node.thresholds, NEVER), axis=1)[:, :width]
-        return replace(
-            node, thresholds=kept, start=node.start + node.stride * below, lo=lo.copy(), hi=hi.copy()
-        )
+        return replace(node, thresholds=kept, start=node.start + node.stride * below, lo=lo.copy(), hi=hi.copy())
 
     return graph.map(trimmed)

@@ -171,9 +171,7 @@ _SCHEMA: Mapping[str, Mapping[str, _Rule]] = {
     },
     "clock": {"default_mhz": _FREQUENCY, "max_mhz": _FREQUENCY},
     "stream": {
-        "axis_bits": _Rule(
-            "a power of two from 8 to 1024", lambda value: type(value) is int and value in _WIDTHS
-        )
+        "axis_bits": _Rule("a power of two from 8 to 1024", lambda value: type(value) is int and value in _WIDTHS)
     },
     "memory": {"name": _ANY_TEXT, "bytes": _count(1), "peak_bytes_per_second": _count(1)},
 }
@@ -229,9 +227,7 @@ def _order_problems(data: Mapping[str, object]) -> Iterator[str]:
     """Compares only values that are right by themselves; the others are reported already."""
     for table, key, bound in _ORDERED:
         values, rules = data.get(table), _SCHEMA[table]
-        if not isinstance(values, dict) or not all(
-            rules[name].accepts(values.get(name)) for name in (key, bound)
-        ):
+        if not isinstance(values, dict) or not all(rules[name].accepts(values.get(name)) for name in (key, bound)):
             continue
         if values[key] > values[bound]:
             yield f"{table}.{key}: expected at most {table}.{bound} = {values[bound]}, found {values[key]}"

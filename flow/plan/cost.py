@@ -110,9 +110,7 @@ class StepHardware:
         return max(1, ceil(self.channels / self.pe))
 
 
-def matrix_vector(
-    config: MatrixVector, dsp_kind: str, using: Coefficients | None = None
-) -> dict[str, Resources]:
+def matrix_vector(config: MatrixVector, dsp_kind: str, using: Coefficients | None = None) -> dict[str, Resources]:
     """What a matrix-vector unit takes, by term; the terms add up to the unit.
 
     Args:
@@ -157,9 +155,7 @@ def dsp_slices(left_bits: int, right_bits: int, dsp_kind: str) -> int:
         return max(1, ceil((bits - 1) / (port - 1)))
 
     wide, narrow = ports
-    return min(
-        parts(left_bits, wide) * parts(right_bits, narrow), parts(right_bits, wide) * parts(left_bits, narrow)
-    )
+    return min(parts(left_bits, wide) * parts(right_bits, narrow), parts(right_bits, wide) * parts(left_bits, narrow))
 
 
 def step_function(config: StepHardware, dsp_kind: str, using: Coefficients | None = None) -> Resources:
@@ -167,9 +163,7 @@ def step_function(config: StepHardware, dsp_kind: str, using: Coefficients | Non
     return sum(step_terms(config, dsp_kind, using).values(), Resources.zero())
 
 
-def step_terms(
-    config: StepHardware, dsp_kind: str, using: Coefficients | None = None
-) -> dict[str, Resources]:
+def step_terms(config: StepHardware, dsp_kind: str, using: Coefficients | None = None) -> dict[str, Resources]:
     """The same by term: logic, and memory for parameters (nothing where they are constants)."""
     c = using or coefficients()
     match config.form:

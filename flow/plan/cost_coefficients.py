@@ -147,9 +147,7 @@ class ModelError:
                 share = f"within one for {self.bram18_within_one:g} %"
                 return f"{share} of {self.bram18_rows} matrix-vector units with weights in block RAM"
             case "dsp":
-                return (
-                    f"exact for {self.dsp_exact:g} % of {self.dsp_rows} single layers, against HLS estimates"
-                )
+                return f"exact for {self.dsp_exact:g} % of {self.dsp_rows} single layers, against HLS estimates"
             case "uram":
                 return "not compared with anything built"
             case _:

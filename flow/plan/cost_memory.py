@@ -101,9 +101,7 @@ def fifo(depth: int, width: int, using: Coefficients | None = None) -> Resources
     return control + _cheaper(amount(shift_registers), amount(bram18=bram18(depth, width)), using)
 
 
-def width_converter(
-    in_lanes: int, out_lanes: int, lane_bits: int, using: Coefficients | None = None
-) -> Resources:
+def width_converter(in_lanes: int, out_lanes: int, lane_bits: int, using: Coefficients | None = None) -> Resources:
     """What stands between words of ``in_lanes`` and words of ``out_lanes`` values; nothing where they agree.
 
     Where one number divides the other it is a register of the wide word. Else it must hold a part of a word

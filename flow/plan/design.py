@@ -198,9 +198,7 @@ def build_design(layers: tuple[Layer, ...], plan: Plan, axis_bits: int) -> Desig
         processes.append(LayerProcess(layer, decided, form, certificate, taken, given))
     last = processes[-1]
     assert isinstance(last, LayerProcess)
-    processes.append(
-        gearbox("output", last.layer.name, sink.element, sink.values, last.out_lanes, sink.lanes)
-    )
+    processes.append(gearbox("output", last.layer.name, sink.element, sink.values, last.out_lanes, sink.lanes))
     return Design(plan, source, sink, tuple(processes))
 
 
@@ -210,9 +208,7 @@ def lanes_in(layer: Layer, plan: LayerPlan) -> int:
 
 
 def _with_lanes(process: LayerProcess, *, out_lanes: int) -> LayerProcess:
-    return LayerProcess(
-        process.layer, process.plan, process.form, process.certificate, process.in_lanes, out_lanes
-    )
+    return LayerProcess(process.layer, process.plan, process.form, process.certificate, process.in_lanes, out_lanes)
 
 
 def port(tensor: TensorType, axis_bits: int) -> Port:

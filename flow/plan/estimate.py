@@ -98,10 +98,10 @@ def _process(process: Process, design: Design, board: Board) -> Resources:
         case LayerProcess():
             return sum(layer_resources(process.layer, process.plan, board).values(), Resources.zero())
         case Gearbox(role="input"):
-            return cost.stream_reader(process.in_lanes, process.out_lanes, process.element.bits, design.source.axis_bits)
+            return cost.stream_reader(
+                process.in_lanes, process.out_lanes, process.element.bits, design.source.axis_bits
+            )
         case Gearbox(role="output"):
             return cost.stream_writer(process.in_lanes, process.out_lanes, process.element.bits, design.sink.axis_bits)
         case Gearbox():
             return cost.width_converter(process.in_lanes, process.out_lanes, process.element.bits)
-
-

@@ -144,9 +144,7 @@ class _Planner:
         def price(option: Option) -> float:
             return sum(prices[name] * amount for name, amount in option.resources.items())
 
-        return [
-            min((o for o in self.options[x.name] if o.cycles <= interval), key=price) for x in self.layers
-        ]
+        return [min((o for o in self.options[x.name] if o.cycles <= interval), key=price) for x in self.layers]
 
     def cheapest(self, interval: int, budget: Resources) -> Folding | None:
         """The cheapest plan found in which no layer takes more cycles; None where none is in budget."""
@@ -186,9 +184,7 @@ class _Planner:
         return dict(design_resources(design, self.board).total.items())[name]
 
 
-def _infeasible(
-    planner: _Planner, interval: int, target_fps: float | None, budget: Resources
-) -> InfeasibleError:
+def _infeasible(planner: _Planner, interval: int, target_fps: float | None, budget: Resources) -> InfeasibleError:
     """The binding resource, the demand, the budget, and what would fit."""
     board, clock = planner.board, planner.clock_mhz
     wish = f"{target_fps:g} frames/s" if target_fps is not None else "any frame rate"
@@ -213,7 +209,9 @@ def _infeasible(
     fastest = planner.fastest(budget)
     if fastest is not None:
         cycles = build_design(planner.layers, fastest.plan, board.axis_bits).interval
-        hint.append(f"on {board.name} {clock * 1e6 / cycles:,.0f} frames/s fit: --target-fps {clock * 1e6 / cycles:.0f}")
+        hint.append(
+            f"on {board.name} {clock * 1e6 / cycles:,.0f} frames/s fit: --target-fps {clock * 1e6 / cycles:.0f}"
+        )
     larger = _smallest_board_for(planner, target_fps)
     if larger is not None:
         hint.append(f"{larger} would meet it: --board {larger}")

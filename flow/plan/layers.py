@@ -40,13 +40,13 @@ class Layer:
     @property
     def inputs(self) -> int:
         """Elements that one output is computed from."""
-        return self.dense.weight.shape[0] if self.dense is not None else 1
+        return int(self.dense.weight.shape[0]) if self.dense is not None else 1
 
     @property
     def outputs(self) -> int:
         """Channels: outputs of the product, or elements of a frame of a bare step function."""
         if self.dense is not None:
-            return self.dense.weight.shape[1]
+            return int(self.dense.weight.shape[1])
         return prod(self.x.shape)
 
     @property

@@ -114,9 +114,7 @@ def _layer_plan(entry: dict[str, Any], layer: Layer, problems: list[str]) -> Lay
             )
     for key, options in (("weight_memory", WeightMemory), ("multiplier", Multiplier), ("form", FormName)):
         if entry[key] not in get_args(options):
-            problems.append(
-                f"layer '{layer.name}': {key} = {entry[key]!r}; possible: {', '.join(get_args(options))}"
-            )
+            problems.append(f"layer '{layer.name}': {key} = {entry[key]!r}; possible: {', '.join(get_args(options))}")
     if (entry["form"] == "none") != (layer.step is None):
         problems.append(f"layer '{layer.name}': form 'none' is for layers without a step function, and only those")
     return LayerPlan(**entry) if len(problems) == before else None
@@ -126,5 +124,3 @@ def divisors(n: int) -> list[int]:
     """The numbers that divide ``n``, in order."""
     low = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
     return sorted({*low, *(n // d for d in low)})
-
-

@@ -11,7 +11,15 @@ from flow.ir.types import Ints
 from flow.plan.design import Design, Gearbox, LayerProcess, Process
 
 _BASE_DEPTH = 4  # read, multiply or compare, accumulate, write
-_STEP_DEPTH = {"wire": 0, "shift": 1, "multiply_shift": 4, "thresholds": 1, "search": 0, "table": 2, "none": 0}
+_STEP_DEPTH = {
+    "wire": 0,
+    "shift": 1,
+    "multiply_shift": 4,
+    "thresholds": 1,
+    "search": 0,
+    "table": 2,
+    "none": 0,
+}
 ASSUMPTION = "II = 1 everywhere; pipeline depths assumed: 4 cycles, the adder tree, the step function"
 
 

@@ -50,7 +50,12 @@ def assemble(
         output=_port(design.sink),
         layers=layers,
         converters=tuple(
-            {"name": identifier, "cycles": process.cycles, "in_lanes": process.in_lanes, "out_lanes": process.out_lanes}
+            {
+                "name": identifier,
+                "cycles": process.cycles,
+                "in_lanes": process.in_lanes,
+                "out_lanes": process.out_lanes,
+            }
             for identifier, process in zip(names.identifiers, design.processes, strict=True)
             if not isinstance(process, LayerProcess)
         ),

@@ -94,9 +94,7 @@ def _checks(report: BuildReport) -> Table:
         differences = f"{check.differences:,}"
         if check.near_ties:
             differences += f" (+ {check.near_ties:,} proved near-ties)"
-        table.add_row(
-            check.name, check.inputs, f"{check.compared:,}", differences, "exact" if check.held else "FAILED"
-        )
+        table.add_row(check.name, check.inputs, f"{check.compared:,}", differences, "exact" if check.held else "FAILED")
     return table
 
 
