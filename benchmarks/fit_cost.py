@@ -169,10 +169,7 @@ def units(rows: Sequence[Row]) -> tuple[list[Unit], int]:
         replace(
             group[0],
             builds=len(group),
-            **{
-                name: statistics.median(getattr(u, name) for u in group)
-                for name in ("lut", "ff", "dsp", "bram18")
-            },
+            **{name: statistics.median(getattr(u, name) for u in group) for name in ("lut", "ff", "dsp", "bram18")},
         )
         for group in groups.values()
     ]
@@ -228,9 +225,7 @@ def fit_units(chosen: Sequence[Unit], base: Coefficients) -> Fit:
     slices = [base.fifo_register_lut * u.streamed_bits for u in chosen]
     registers = [u.buffered_bits + 2 * base.fifo_register_ff * u.streamed_bits for u in chosen]
     buffers = [float(u.buffered_bits) for u in chosen]
-    luts = _positive_fit(
-        chosen, "lut", base, LUT_PRIORS, slices, {"multiplexer": (MULTIPLEXER_PRIOR, buffers)}
-    )
+    luts = _positive_fit(chosen, "lut", base, LUT_PRIORS, slices, {"multiplexer": (MULTIPLEXER_PRIOR, buffers)})
     ffs = _positive_fit(chosen, "ff", base, FF_PRIORS, registers, {})
     multiplexer = luts.pop("multiplexer")
     return Fit({name: _rounded(value) for name, value in (luts | ffs).items()}, multiplexer)
@@ -248,8 +243,7 @@ def _positive_fit(
     constant = np.array([getattr(u.price(base), resource) for u in chosen], float)
     unit_of = 1e7  # so large that rounding up to whole LUTs does not matter
     columns = [
-        (np.array([getattr(u.price(replace(base, **{n: unit_of})), resource) for u in chosen]) - constant)
-        / unit_of
+        (np.array([getattr(u.price(replace(base, **{n: unit_of})), resource) for u in chosen]) - constant) / unit_of
         for n in priors
     ] + [np.array(column, float) for _, column in extra.values()]
     matrix, offset = np.stack(columns, 1), constant + np.array(known, float)
@@ -355,9 +349,7 @@ def dsp_pairs(rows: Sequence[Row]) -> list[tuple[float, float]]:
     """Estimated and HLS-estimated DSP slices of hls4ml's single layers that multiply in DSP slices."""
     pairs = []
     for row in rows:
-        complete = all(
-            row[key] for key in ("n_in", "n_out", "reuse_factor", "weight_bits", "act_bits", "DSP")
-        )
+        complete = all(row[key] for key in ("n_in", "n_out", "reuse_factor", "weight_bits", "act_bits", "DSP"))
         if row["stage"] != "csynth" or row["strategy"] != "resource" or not complete or row["DSP"] == "0":
             continue
         if row["reuse_factor"] == "1":
@@ -452,9 +444,7 @@ def _sources(rows: Sequence[Row], chosen: Sequence[Unit], count: int) -> dict[st
     registers = f"FINN's register FIFOs of two words, {len(shallow)} different"
     srl = f"FINN's shift register FIFOs of 32 words, {len(deep)} different"
     for resource in ("lut", "ff"):
-        sources |= dict.fromkeys(
-            (f"fifo_register_{resource}", f"fifo_register_control_{resource}"), registers
-        )
+        sources |= dict.fromkeys((f"fifo_register_{resource}", f"fifo_register_control_{resource}"), registers)
         sources |= dict.fromkeys((f"fifo_srl_{resource}", f"fifo_control_{resource}"), srl)
     for name in (
         "narrowing_lut",
@@ -501,9 +491,7 @@ def _table(
     lines += ["", "unit by unit, author left out:"]
     for u, r in outside:
         c = u.config
-        shape = (
-            f"w{c.weight_bits}a{c.input_bits} {c.inputs}x{c.outputs} pe{c.pe} simd{c.simd} levels{u.levels}"
-        )
+        shape = f"w{c.weight_bits}a{c.input_bits} {c.inputs}x{c.outputs} pe{c.pe} simd{c.simd} levels{u.levels}"
         lines.append(
             f"  {u.repository.split('/')[0][:12]:<13}{shape:<38}x{u.builds:<3}"
             f"LUT {r.lut:>6} / {u.lut:>8g}   FF {r.ff:>6} / {u.ff:>8g}   BRAM18 {r.bram18:>3} / {u.bram18:g}"

@@ -153,6 +153,8 @@ class Table:
     type: str
     dimensions: str
     lines: list[str]
+    arrangement: tuple[tuple[str, int], ...] = ()
+    """How HLS shall lay it out, so that all that is read in one cycle has a port: (kind, dimension)."""
 
 
 def table(name: str, comment: str, values: Ints, element: IntType | None = None) -> Table:

@@ -2,7 +2,7 @@
 """A design as HLS C++: this module decides every value, the templates only the layout."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Literal, TypeAlias
 
@@ -282,7 +282,7 @@ def _add_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions
         tables.append(_weights(text, layer.dense, process))
         _add_product(text, process, options, folds)
     tables += step.tables if step is not None else []
-    vars(text).update(tables=tables, partitioned=[t.name for t in (step.tables if step is not None else [])])
+    vars(text).update(tables=tables)
 
 
 def _header(process: LayerProcess, options: HlsOptions) -> list[str]:
@@ -346,7 +346,9 @@ def _weights(text: SimpleNamespace, dense: Dense, process: LayerProcess) -> Tabl
         + f", {per_chunk} to a word, the first input in the low bits"
     )
     values = packed if chunks > 1 else packed[:, :, 0]
-    return unsigned_table(f"{text.identifier}_weights", comment, values, bits * per_chunk)
+    arrangement = (("partition", 1), *([("reshape", 3)] if chunks > 1 else []))
+    packed_table = unsigned_table(f"{text.identifier}_weights", comment, values, bits * per_chunk)
+    return replace(packed_table, arrangement=arrangement)
 
 
 def _add_product(text: SimpleNamespace, process: LayerProcess, options: HlsOptions, folds: int) -> None:

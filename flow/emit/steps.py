@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C++ of a step function: expressions and constant tables for each form."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,13 +13,21 @@ from flow.ir.step_forms import Table as TableForm
 from flow.ir.types import ElementType, Ints, IntType
 
 
+@dataclass(frozen=True, slots=True)
+class SearchStage:
+    """One comparison of a binary search: with what, and what it adds to the count."""
+
+    threshold: str
+    size: int
+
+
 @dataclass
 class StepText:
     """What the template needs; fields that a form does not use stay empty."""
 
     form: str
     comment: str
-    unindexed: bool = True
+    unused: list[str] = field(default_factory=list)
     multiplier: str = ""
     sum_type: str = ""
     product_type: str = ""
@@ -36,7 +44,7 @@ class StepText:
     half_less_one: int = 0
     levels: int = 0
     lo: int = 0
-    halves: list[int] = field(default_factory=list)
+    halves: list[SearchStage] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
 
 
@@ -78,6 +86,8 @@ def step_text(
             writer.thresholds(form, search=False)
         case TableForm():
             writer.table(form)
+    read = " ".join([text.bias, text.factor, text.threshold, text.result, *(h.threshold for h in text.halves)])
+    text.unused = [parameter for parameter in ("p", "fold") if f"[{parameter}]" not in read]
     return text
 
 
@@ -89,19 +99,41 @@ class _Writer:
     step: Step
     y: ElementType
 
-    def per_channel(self, values: Ints, what: str, comment: str) -> str:
-        """An expression for a number of each channel: a literal where all are alike, else a table."""
-        if values.ndim == 1 and len(set(values.tolist())) == 1:
+    def number(self, values: Ints, what: str, comment: str) -> str:
+        """An expression for one number of each channel: a literal where all are alike, else a table."""
+        if len(set(values.tolist())) == 1:
             return f"({values[0]})" if values[0] < 0 else f"{values[0]}"
-        if values.ndim == 2 and bool((values == values[:1]).all()):
-            self.text.tables.append(table(f"{self.name}_{what}", f"{comment}, all channels alike", values[0]))
-            return f"{self.name}_{what}"
-        self.text.unindexed = False
+        return self._by_channel(values, what, comment)
+
+    def row(self, values: Ints, what: str, comment: str, *, at_once: bool) -> str:
+        """An expression for a row of numbers of each channel, (channels, n).
+
+        Args:
+            values: The rows.
+            what: Names the table.
+            comment: Explains it.
+            at_once: Whether the whole row is read in one cycle; else one number of it, by each PE.
+        """
+        if not bool((values == values[:1]).all()):
+            return self._by_channel(values, what, comment, at_once=at_once)
+        name = f"{self.name}_{what}"
+        if at_once:
+            shared, note, arrangement = values[0], "all channels alike", (("partition", 1),)
+            expression = name
+        else:  # each PE reads a place of its own, so each has its own copy
+            shared, note = np.repeat(values[:1], self.pe, axis=0), "[PE], all channels alike"
+            arrangement, expression = (("partition", 1),), f"{name}[p]"
+            self.text.tables.append(replace(table(name, f"{comment}: {note}", shared), arrangement=arrangement))
+        return expression
+
+    def _by_channel(self, values: Ints, what: str, comment: str, *, at_once: bool = False) -> str:
+        name = f"{self.name}_{what}"
         # channel c = fold * PE + p
         folded = values.reshape(-1, self.pe, *values.shape[1:])
         ordered = folded.transpose(1, 0, *range(2, folded.ndim)).copy()
-        self.text.tables.append(table(f"{self.name}_{what}", f"{comment}: [PE][fold]", ordered))
-        return f"{self.name}_{what}[p][fold]"
+        arrangement = (("partition", 1), *([("reshape", 3)] if at_once else []))
+        self.text.tables.append(replace(table(name, f"{comment}: [PE][fold]", ordered), arrangement=arrangement))
+        return f"{name}[p][fold]"
 
     def range_of(self, *terms: tuple[Ints, Ints]) -> IntType:
         """The type that holds the sum of intervals, each given per channel."""
@@ -128,7 +160,7 @@ class _Writer:
         text.shift = form.shift
         text.half_even = form.rounding is Rounding.HALF_EVEN and form.shift > 0
         text.half_less_one = (1 << form.shift >> 1) - 1
-        text.bias = self.per_channel(form.bias, "bias", "Added to the accumulator")
+        text.bias = self.number(form.bias, "bias", "Added to the accumulator")
         lo, hi = self.step.lo + form.bias, self.step.hi + form.bias
         margin = (1 << form.shift) >> 1 if text.half_even else 0
         reached = self.range_of((lo, hi + margin))
@@ -145,8 +177,8 @@ class _Writer:
         text.factor_type = type_name(IntType.holding(int(form.factor.min()), int(form.factor.max())))
         text.product_type = type_name(product)
         text.sum_type = type_name(IntType(total.bits + (not total.signed), signed=True))
-        text.factor = self.per_channel(form.factor, "factor", "Multiplies the accumulator")
-        text.bias = self.per_channel(form.bias, "bias", "Added to the product")
+        text.factor = self.number(form.factor, "factor", "Multiplies the accumulator")
+        text.bias = self.number(form.bias, "bias", "Added to the product")
         self.clip(form.lo, form.hi, total, int(low.min()) >> form.shift, int(high.max()) >> form.shift)
 
     def thresholds(self, form: Thresholds, *, search: bool) -> None:
@@ -155,33 +187,40 @@ class _Writer:
         values = np.where(form.thresholds == NEVER, limit, form.thresholds)
         values = np.clip(values, int(self.step.lo.min()), limit)
         levels = values.shape[1]
+        text.count_type = f"ap_uint<{max(levels.bit_length(), 1)}>"
         if search:
-            depth = levels.bit_length()
-            padding = np.full((values.shape[0], (1 << depth) - 1 - levels), limit)
-            values = np.concatenate([values, padding], axis=1)
-            text.halves = [1 << k for k in reversed(range(depth))]
-        text.levels = values.shape[1]
-        text.count_type = f"ap_uint<{max(values.shape[1].bit_length(), 1)}>"
-        if levels == 0:
-            text.levels = 0
-            text.threshold = "0"
-        elif levels == 1 and not search:
-            text.threshold = self.per_channel(values[:, 0], "threshold", "The result changes at this sum")
-        else:
-            text.threshold = self.per_channel(values, "thresholds", "Each raises the result by one step") + "[k]"
-        start = self.per_channel(codes(form.start, self.y), "start", "The result below the first threshold")
+            self._search_stages(values, limit)
+        elif levels == 1:
+            text.levels, text.threshold = 1, self.number(values[:, 0], "threshold", "The result changes at this sum")
+        elif levels:
+            comment = "Each raises the result by one step"
+            text.levels, text.threshold = levels, self.row(values, "thresholds", comment, at_once=True) + "[k]"
+        start = self.number(codes(form.start, self.y), "start", "The result below the first threshold")
         stride = np.sign(form.stride)
         if len(set(stride.tolist())) == 1:
             sign = "+" if stride[0] > 0 else "-"
             text.result = f"{start} {sign} count" if start != "0" or sign == "-" else "count"
         else:
-            down = self.per_channel((stride < 0).astype(np.int64), "falls", "1 where the result falls")
+            down = self.number((stride < 0).astype(np.int64), "falls", "1 where the result falls")
             text.result = f"{down} ? {start} - count : {start} + count"
         text.result = f"{type_name(self.y)}({text.result})"
+
+    def _search_stages(self, values: Ints, limit: int) -> None:
+        """One table for each stage: stage s holds the 2**s thresholds that its comparison can need."""
+        depth = values.shape[1].bit_length()
+        padding = np.full((values.shape[0], (1 << depth) - 1 - values.shape[1]), limit)
+        whole = np.concatenate([values, padding], axis=1)
+        for stage in range(depth):
+            size = 1 << (depth - 1 - stage)
+            places = np.arange(1 << stage) * 2 * size + size - 1
+            comment = f"Thresholds of the search's comparison {stage + 1}"
+            expression = self.row(whole[:, places], f"stage{stage}", comment, at_once=False)
+            index = f"count >> {depth - stage}" if stage else "0"
+            self.text.halves.append(SearchStage(f"{expression}[{index}]", size))
 
     def table(self, form: TableForm) -> None:
         text = self.text
         text.lo = form.lo
         text.index_type = f"ap_uint<{max((form.entries.shape[1] - 1).bit_length(), 1)}>"
         values = codes(form.entries, self.y)
-        text.result = self.per_channel(values, "table", "The result for each sum") + "[index]"
+        text.result = self.row(values, "table", "The result for each sum", at_once=False) + "[index]"

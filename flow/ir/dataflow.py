@@ -8,6 +8,7 @@ channels lie along the last axis, and element ``i`` of a frame (in row-major ord
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -78,7 +79,7 @@ class Dense(_Arrays, Node):
     weight: Ints
     acc: IntType
 
-    @property
+    @cached_property
     def weight_type(self) -> ElementType:
         """The type at which the weights are stored: the narrowest that their values need."""
         return type_of_values(self.weight)

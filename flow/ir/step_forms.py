@@ -184,7 +184,7 @@ def _boundaries(step: Step) -> tuple[Ints, Ints, Ints]:
     count = step.thresholds.shape[1]
     rank = np.arange(count)[None, :]
     inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
-    value: Ints = step.start[:, None] + size * (rank + 1)
+    value: Ints = (step.start[:, None] + size * (rank + 1)).astype(np.int64)
     falling = (sign < 0)[:, None]
     # value of the mirrored function after its threshold 1 - T: the value before T
     value = np.where(falling, step.start[:, None] - size * rank, value).astype(np.int64)

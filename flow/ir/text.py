@@ -88,7 +88,7 @@ def _print_array(array: np.ndarray[Any, Any]) -> str:
         flat = array.reshape(-1).tolist()
         values = [v.hex() if np.isfinite(v) else str(v) for v in flat] if kind.startswith("float") else flat
         return f"array('{kind}', {shape}, {values})"
-    packed = base64.b85encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode()
+    packed = base64.b85encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 6)).decode()
     return f"array('{kind}', {shape}, 'zlib:{packed}', least={array.min()}, greatest={array.max()})"
 
 

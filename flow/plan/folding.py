@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
+import numpy as np
+
 from flow.errors import InfeasibleError
 from flow.plan import board as boards
 from flow.plan.board import Board
@@ -109,11 +111,16 @@ def _channel_divisors(layer: Layer) -> list[int]:
 
 def _undominated(options: list[Option]) -> list[Option]:
     """The options for which no other is as fast and as cheap in every resource."""
-    kept: list[Option] = []
-    for option in sorted(options, key=lambda o: (o.cycles, sum(a for _, a in o.resources.items()))):
-        if not any(k.resources.fits(option.resources) for k in kept):
-            kept.append(option)
-    return kept
+    amounts = np.array([[amount for _, amount in o.resources.items()] for o in options], np.int64)
+    cycles = np.array([o.cycles for o in options], np.int64)
+    order = np.lexsort((amounts.sum(1), cycles))  # what is faster, then what is cheaper, comes first
+    kept = np.empty_like(amounts)
+    found: list[Option] = []
+    for place in order:
+        if not bool((kept[: len(found)] <= amounts[place]).all(1).any()):
+            kept[len(found)] = amounts[place]
+            found.append(options[place])
+    return found
 
 
 def _share(resources: Resources, share: float) -> Resources:
