@@ -41,6 +41,14 @@ class LearnedWeightScale(Int8WeightPerChannelFloat):
     scaling_impl_type = "parameter_from_stats"
 
 
+def clip_above(percentile: float) -> dict[str, object]:
+    """Options of an activation quantiser whose range follows a percentile of the magnitudes it sees.
+
+    A scale that is trained instead shrinks here until most of the values saturate, and bits are wasted.
+    """
+    return {"scaling_impl_type": "stats", "high_percentile_q": percentile}
+
+
 def build_model() -> nn.Sequential:
     """The untrained network: (N, 64) pixels in [0, 1] to (N, 10) logits.
 
@@ -58,15 +66,15 @@ def build_model() -> nn.Sequential:
         "pixels": qnn.QuantIdentity(act_quant=Uint8ActPerTensorFloat, bit_width=4),
         "fc1": linear(64, 48, 4, bias=False),
         "norm1": nn.BatchNorm1d(48),
-        "act1": qnn.QuantReLU(bit_width=4),
+        "act1": qnn.QuantReLU(bit_width=4, **clip_above(99.5)),
         "fc2": linear(48, 32, 2, bias=False),
         "norm2": nn.BatchNorm1d(32),
-        "act2": qnn.QuantReLU(bit_width=3),
+        "act2": qnn.QuantReLU(bit_width=3, **clip_above(99.5)),
         "fc3": linear(32, 24, 3, bias=True),
         # Int16Bias takes its scale from its layer's input, so that one has to say what its scale is
-        "act3": qnn.QuantIdentity(bit_width=5, return_quant_tensor=True),
+        "act3": qnn.QuantIdentity(bit_width=5, return_quant_tensor=True, **clip_above(90)),
         "fc4": linear(24, 10, 6, bias=True, bias_quant=Int16Bias),
-        "logits": qnn.QuantIdentity(bit_width=8),
+        "logits": qnn.QuantIdentity(bit_width=8, **clip_above(99.999)),
     }
     return nn.Sequential(OrderedDict(layers))
 

@@ -203,7 +203,7 @@ def layer_labels(layers: tuple[Layer, ...], imported: ImportedModel) -> dict[str
     for layer in layers:
         node = layer.dense if layer.dense is not None else layer.step
         assert node is not None
-        origin = imported.origins.get(node.name)
+        origin = imported.origin_of(node.name)
         labels[layer.name] = origin.module if origin is not None and origin.module else node.name
     return labels
 
@@ -213,7 +213,7 @@ def layer_origins(layers: tuple[Layer, ...], imported: ImportedModel) -> dict[st
     found: dict[str, str] = {}
     for layer in layers:
         nodes = [node.name for node in (layer.dense, layer.step) if node is not None]
-        words = [str(imported.origins.get(name, name)) for name in nodes]
+        words = [str(imported.origin_of(name) or name) for name in nodes]
         found[layer.name] = "From " + ", then ".join(words)
     return found
 

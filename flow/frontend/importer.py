@@ -12,7 +12,7 @@ from flow.errors import ModelFileError, Unsupported, UnsupportedModelError
 from flow.frontend import onnx_file
 from flow.frontend.handlers import HANDLERS, Context, Refused
 from flow.ir.graph import Graph
-from flow.ir.model import Constant, Input, ModelGraph, ModelOp, verify_model
+from flow.ir.model import Input, ModelGraph, ModelOp, verify_model
 
 _QUANTIZERS = {"Quant", "IntQuant", "BipolarQuant"}
 
@@ -44,6 +44,10 @@ class ImportedModel:
     input_annotation: str | None
     origins: dict[str, Origin] = field(repr=False)
     proto: onnx.ModelProto = field(repr=False)
+
+    def origin_of(self, name: str) -> Origin | None:
+        """Where a tensor came from; a part of a node (``y:product`` of a Gemm ``y``) came from that node."""
+        return self.origins.get(name) or self.origins.get(name.rpartition(":")[0])
 
     @property
     def input_name(self) -> str:
@@ -170,6 +174,3 @@ def _pruned(nodes: list[ModelOp], output: str) -> ModelGraph:
     whole: ModelGraph = Graph(tuple(nodes), (output,))
     kept = whole.ancestors(output)
     return Graph(kept, (output,))
-
-
-__all__ = ["Constant", "ImportedModel", "Origin", "import_model", "import_proto"]
