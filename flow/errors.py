@@ -27,17 +27,22 @@ class ModelFileError(FlowError):
     """The file is not a model that can be read."""
 
 
+_NAMED = 6  # nodes that a message lists before it counts the rest
+
+
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """One node that cannot be converted: where it is, why, and what to do."""
+    """Nodes that cannot be converted, all for one reason: where they are, why, and what to do."""
 
-    node: str
+    nodes: tuple[str, ...]
     op: str
     why: str
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.op} '{self.node}': {self.why}\n      what to do: {self.remedy}"
+        named = ", ".join(f"'{node}'" for node in self.nodes[:_NAMED])
+        more = f" and {len(self.nodes) - _NAMED} more" if len(self.nodes) > _NAMED else ""
+        return f"{self.op} {named}{more}: {self.why}\n      what to do: {self.remedy}"
 
 
 class UnsupportedModelError(FlowError):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """QONNX to the model language. Every node that cannot be converted is reported, all at once."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,13 +98,15 @@ def _convert(node: onnx.NodeProto, context: Context, problems: list[Unsupported]
     module = onnx_file.module_of(node)
     where = f"{label} (module {module})" if module else label
     if handler is None:
-        problems.append(Unsupported(where, node.op_type, "this operation is not supported", _remedy_for(node.op_type)))
+        problems.append(
+            Unsupported((where,), node.op_type, "this operation is not supported", _remedy_for(node.op_type))
+        )
     elif not any(name in context.poisoned for name in node.input):
         try:
             handler(context, node, onnx_file.attributes(node))
             return
         except Refused as refusal:
-            problems.append(Unsupported(where, node.op_type, refusal.why, refusal.remedy))
+            problems.append(Unsupported((where,), node.op_type, refusal.why, refusal.remedy))
     context.poisoned.update(node.output)
 
 
@@ -119,14 +120,11 @@ def _remedy_for(op: str) -> str:
 
 def _collapsed(problems: list[Unsupported]) -> list[Unsupported]:
     """Problems that differ only in the node, as one."""
-    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], tuple[str, ...]] = {}
     for problem in problems:
-        groups[problem.op, problem.why, problem.remedy].append(problem.node)
-    return [
-        Unsupported("', '".join(nodes[:6]) + (f"' and {len(nodes) - 6} more '" if len(nodes) > 6 else ""), *rest)
-        for rest, nodes in ((key, names) for key, names in groups.items())
-        for rest in [(rest[0], rest[1], rest[2])]
-    ]
+        key = problem.op, problem.why, problem.remedy
+        groups[key] = groups.get(key, ()) + problem.nodes
+    return [Unsupported(nodes, *key) for key, nodes in groups.items()]
 
 
 def _refuse_other_dialects(proto: onnx.ModelProto, label: str) -> None:

@@ -467,7 +467,7 @@ def _title(node: ModelOp) -> str:
 
 
 def _refused(node: ModelOp, why: str, remedy: str) -> UnsupportedModelError:
-    return UnsupportedModelError([Unsupported(node.name, type(node).__name__, why, remedy)])
+    return UnsupportedModelError([Unsupported((node.name,), type(node).__name__, why, remedy)])
 
 
 _ADD_QUANT = "put a quantiser (QuantReLU, QuantIdentity) there"

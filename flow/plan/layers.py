@@ -80,7 +80,10 @@ def layers_of(graph: DataflowGraph) -> tuple[Layer, ...]:
     branched = [name for name, users in graph.users.items() if len(users) > 1]
     if branched:
         raise UnsupportedModelError(
-            [Unsupported(n, "branch", "two layers read it", "this version builds chains of layers") for n in branched]
+            [
+                Unsupported((n,), "branch", "two layers read it", "this version builds chains of layers")
+                for n in branched
+            ]
         )
     layers: list[Layer] = []
     pending: Dense | None = None

@@ -141,7 +141,7 @@ def random_dataflow(seed):
     return graph
 
 
-def assert_contract(transform, seeds=range(400), acted=0.1):
+def assert_contract(transform, seeds=range(400), acted=0.1, once=True):
     """On random graphs: valid, equal, the same object where nothing changes; and it does act on some."""
     changed = 0
     for seed in seeds:
@@ -154,7 +154,7 @@ def assert_contract(transform, seeds=range(400), acted=0.1):
         assert not found.same(graph), f"seed {seed}: a new object that says the same"
         assert found.outputs == graph.outputs
         assert_same_outputs(graph, found)
-        assert transform(found) is found, f"seed {seed}: not done in one go"
+        assert not once or transform(found) is found, f"seed {seed}: not done in one go"
     assert changed >= acted * len(seeds), f"it acted on {changed} graphs only"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
-from pass_helpers import assert_becomes, assert_contract, dataflow, dense, ints, source, step
+from pass_helpers import assert_becomes, assert_contract, dataflow, dense, ints, random_dataflow, source, step
 
-from flow.ir.dataflow import NEVER, Step
+from flow.ir.dataflow import NEVER, Step, infer_types
 from flow.ir.types import IntType
 from flow.passes.trim_steps import trim_steps
 
@@ -67,21 +67,19 @@ def test_the_exact_step_stays():
 
 
 def test_random_chains():
-    changed = 0
-    for seed in range(300):  # a second run may trim what stands behind a step that was trimmed
-        from pass_helpers import assert_same_outputs, random_dataflow
+    # a second run may trim what stands behind a step that was trimmed
+    assert_contract(trim_steps, once=False)
 
-        from flow.ir.dataflow import infer_types, verify_dataflow
 
+def test_the_interval_of_every_step_is_that_of_its_input():
+    for seed in range(200):
         graph = random_dataflow(seed)
-        found = trim_steps(graph)
-        verify_dataflow(found)
-        assert_same_outputs(graph, found)
-        changed += found is not graph
         types = infer_types(graph)
-        for node in found.nodes:
+        for node in trim_steps(graph).nodes:
             if isinstance(node, Step):
-                assert node.lo.min() == types[node.x].lo.min()
-                assert node.hi.max() == types[node.x].hi.max()
-    assert changed > 100
-    assert_contract(trim_steps, range(50))
+                x = types[node.x]
+                assert node.lo.min() == x.lo.min()
+                assert node.hi.max() == x.hi.max()
+                inside = (node.thresholds > node.lo[:, None]) & (node.thresholds <= node.hi[:, None])
+                assert (inside | (node.thresholds == NEVER)).all()
+                assert inside.sum(1).max(initial=0) == node.thresholds.shape[1]

