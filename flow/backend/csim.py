@@ -39,45 +39,49 @@ _FAILURES = {
 
 
 def compile_design(folder: Path) -> Path:
-    """Compiles ``folder/csim/units/*.cpp``, side by side, into ``folder/csim/design.so``.
+    """Compiles ``folder/csim/units/*.cpp`` into ``folder/csim/design.so``, on all cores.
 
-    The headers that all units share are compiled once, into a precompiled header.
+    The headers cost more than a unit of a usual size, so each core compiles one batch of units.
 
     Raises:
         ToolNotFoundError: g++ or the ap_int headers are not there.
         ToolFailedError: g++ failed; its first errors are in the message.
     """
-    compiler = tools.require(tools.GXX)
+    compiler = str(tools.require(tools.GXX))
     _copy_headers(tools.ap_types(), folder / "csim" / "ap_types")
-    common = [
-        str(compiler),
-        *FLAGS,
-        "-DFLOW_SEPARATE_UNITS",
-        "-Icsim/include",
-        "-isystem",
-        "csim/ap_types",
-    ]  # paths relative to the build folder, so that the objects do not depend on where it lies
     objects = folder / "csim" / "obj"
-
-    def command(name: str, *arguments: str) -> Command:
-        remedy = "this is a defect of flow: please report it with the log"
-        return Command([*common, *arguments], objects / f"{name}.log", folder, remedy)
-
-    prelude = "csim/include/prelude.hpp"
-    run(command("prelude", "-x", "c++-header", prelude, "-o", f"{prelude}.gch"))
-    try:
-        units = sorted(unit.stem for unit in (folder / "csim" / "units").glob("*.cpp"))
-        run_all(
-            [
-                command(unit, "-include", prelude, "-c", f"csim/units/{unit}.cpp", "-o", f"csim/obj/{unit}.o")
-                for unit in units
-            ],
-            tools.cores(),
-        )
-    finally:
-        (folder / f"{prelude}.gch").unlink(missing_ok=True)  # some 80 MB
-    run(command("link", "-shared", "-o", "csim/design.so", *(f"csim/obj/{unit}.o" for unit in units)))
+    objects.mkdir(exist_ok=True)
+    remedy = "this is a defect of flow: please report it with the log"
+    # paths relative to the build folder, so that the objects do not depend on where it lies
+    common = [compiler, *FLAGS, "-DFLOW_SEPARATE_UNITS", "-Icsim/include", "-isystem", "csim/ap_types"]
+    commands = []
+    for number, batch in enumerate(_batches(folder, tools.cores())):
+        source = objects / f"batch{number}.cpp"
+        source.write_text("".join(f'#include "../units/{unit}.cpp"\n' for unit in batch))
+        arguments = ["-c", f"csim/obj/batch{number}.cpp", "-o", f"csim/obj/batch{number}.o"]
+        commands.append(Command([*common, *arguments], objects / f"batch{number}.log", folder, remedy))
+    run_all(commands, tools.cores())
+    compiled = [f"csim/obj/batch{number}.o" for number in range(len(commands))]
+    link = [compiler, "-shared", "-o", "csim/design.so", *compiled]
+    run(Command(link, objects / "link.log", folder, remedy))
     return folder / "csim" / "design.so"
+
+
+def _batches(folder: Path, count: int) -> list[list[str]]:
+    """The units in so many batches of about equal size, by the size of their layer's files."""
+
+    def size(unit: str) -> int:
+        files = [folder / "hls" / part / f"{unit}.hpp" for part in ("layers", "weights")]
+        return 5000 + sum(file.stat().st_size for file in files if file.is_file())
+
+    units = sorted((unit.stem for unit in (folder / "csim" / "units").glob("*.cpp")), key=lambda u: (-size(u), u))
+    batches: list[list[str]] = [[] for _ in range(min(count, len(units)))]
+    filled = [0] * len(batches)
+    for unit in units:
+        smallest = filled.index(min(filled))
+        batches[smallest].append(unit)
+        filled[smallest] += size(unit)
+    return batches
 
 
 def _copy_headers(source: Path, target: Path) -> None:

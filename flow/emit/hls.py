@@ -110,7 +110,6 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
         "tb/testbench.cpp": render("tb/testbench.cpp.j2", **shared),
         "csim/include/hls_stream.h": static("csim/hls_stream.h"),
         "csim/include/ap_axi_sdata.h": static("csim/ap_axi_sdata.h"),
-        "csim/include/prelude.hpp": static("csim/prelude.hpp"),
         "csim/units/top.cpp": render("csim/top_unit.cpp.j2", **shared),
     }
     for process in processes:

@@ -316,9 +316,7 @@ ONE = Resources(lut=10, ff=20, dsp=3, bram18=4, uram=5)
 
 
 def test_resources_add_up() -> None:
-    assert ONE + Resources(lut=1, ff=2, dsp=4, bram18=8, uram=16) == Resources(
-        lut=11, ff=22, dsp=7, bram18=12, uram=21
-    )
+    assert ONE + Resources(lut=1, ff=2, dsp=4, bram18=8, uram=16) == Resources(lut=11, ff=22, dsp=7, bram18=12, uram=21)
     assert ONE + Resources.zero() == ONE
 
 
