@@ -77,17 +77,21 @@ def input_annotations(model: onnx.ModelProto) -> dict[str, str]:
     }
 
 
+_PROXIES = {"act_quant", "weight_quant", "bias_quant", "input_quant", "output_quant", "tensor_quant"}
+
+
 def module_of(node: onnx.NodeProto) -> str:
     """The source module of a node, where the exporter kept it; else an empty text.
 
     The legacy exporter writes it into the node's name (``/fc1/act_quant/Relu``), the dynamo exporter into the
-    metadata entry ``pkg.torch.onnx.name_scopes``.
+    metadata entry ``pkg.torch.onnx.name_scopes``. What Brevitas puts inside a layer is cut off.
     """
+    parts: list[str] = []
     for entry in node.metadata_props:
         if entry.key == "pkg.torch.onnx.name_scopes":
             scopes = [s for s in entry.value.strip("[]").replace("'", "").split(", ") if s]
-            return scopes[-2] if len(scopes) > 1 else ""
-    if node.name.startswith("/"):
+            parts = scopes[-2].split(".") if len(scopes) > 1 else []
+    if not parts and node.name.startswith("/"):
         parts = node.name.strip("/").split("/")[:-1]
-        return ".".join(p for p in parts if p not in ("act_quant", "export_handler", "activation_impl"))
-    return ""
+    proxy = next((place for place, part in enumerate(parts) if part in _PROXIES), len(parts))
+    return ".".join(parts[:proxy])
