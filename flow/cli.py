@@ -108,6 +108,8 @@ def build(
         click.echo("\n".join(pass_names()))
         return
     _check_names(dump_after, pass_names())
+    from rich.text import Text
+
     from flow.api.build import build as run
     from flow.ir.text import print_graph
     from flow.report.schema import to_json
@@ -117,7 +119,7 @@ def build(
 
     def observe(name: str, graph: Any) -> None:
         if name in dump_after:
-            click.echo(f"# after {name}\n{print_graph(graph)}", nl=False)
+            click.echo(f"# after {name}\n{print_graph(graph)}", nl=False, err=as_json)
 
     result = run(
         model,
@@ -131,10 +133,10 @@ def build(
         dialect=dialect,  # type: ignore[arg-type]
         csim=not no_csim,
         observe=observe,
-        progress=lambda line: console.print(f"[green]•[/green] {line}", highlight=False),
+        progress=lambda line: console.print(Text.assemble(("• ", "green"), line)),
     )
     print_report(result.report, console)
-    console.print(f"written to {result.folder}", highlight=False)
+    console.print(f"written to {result.folder}", highlight=False, markup=False)
     if as_json:
         click.echo(json.dumps({**to_json(result.report), "folder": str(result.folder)}, indent=2))
     sys.exit(0 if result.report.held else 1)
@@ -173,13 +175,14 @@ def inspect(model: Path, input_type: str | None, as_json: bool) -> None:
 
 
 def _print_inspection(result: "InspectResult") -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     console = _console(quiet=False)
     console.print(
-        f"[bold]{result.file}[/bold]: input {list(result.input_shape)}, output {list(result.output_shape)}"
+        f"[bold]{escape(result.file)}[/bold]: input {list(result.input_shape)}, output {list(result.output_shape)}"
         if result.input_shape
-        else f"[bold]{result.file}[/bold]"
+        else f"[bold]{escape(result.file)}[/bold]"
     )
     if result.problems:
         console.print("cannot be built as it is:")

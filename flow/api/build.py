@@ -23,7 +23,7 @@ from flow.emit.cxx import codes
 from flow.emit.fileset import FileSet
 from flow.emit.hls import Dialect, HlsOptions, Names, emit_hls, names_of
 from flow.emit.scripts import ScriptConfig, config_tcl
-from flow.errors import ExactnessError, OptionError, OutputError
+from flow.errors import ExactnessError, OptionError, OutputError, ToolFailedError
 from flow.frontend.importer import ImportedModel
 from flow.ir.dataflow import execute
 from flow.ir.text import print_graph
@@ -99,7 +99,7 @@ def build(
     """
     path = Path(model)
     target = boards.load(board)
-    clock_mhz = _checked_clock(clock, target)
+    _checked_clock(clock, target)
     if target_fps is not None and not target_fps > 0:
         raise OptionError(f"a frame rate of {target_fps:g} means nothing", "give a positive number of frames/s")
     if csim:
@@ -120,7 +120,7 @@ def build(
         progress(_told(check))
         _require(check)
 
-    folding, design = _planned(layers, target, clock_mhz, target_fps, plan)
+    folding, design = _planned(layers, target, clock, target_fps, plan)
     progress(
         f"plan: a frame every {design.interval:,} cycles, "
         f"{design.plan.clock_mhz * 1e6 / design.interval:,.0f} frames/s, {folding.resources.lut:,} LUT (estimated)"
@@ -172,12 +172,12 @@ def _checked_clock(clock: float | None, board: Board) -> float:
 def _planned(
     layers: tuple[Layer, ...],
     board: Board,
-    clock_mhz: float,
+    clock: float | None,
     target_fps: float | None,
     plan: str | Path | None,
 ) -> tuple[Folding, Design]:
     if plan is None:
-        folding = fold(layers, board, clock_mhz, target_fps=target_fps)
+        folding = fold(layers, board, _checked_clock(clock, board), target_fps=target_fps)
         return folding, build_design(layers, folding.plan, board.axis_bits)
     given = read_plan(Path(plan), layers)
     if given.board != board.name:
@@ -185,6 +185,11 @@ def _planned(
             f"the plan is for {given.board}, the build for {board.name}",
             f"pass --board {given.board}, or edit the plan",
         )
+    if clock is not None and clock != given.clock_mhz:
+        raise OptionError(
+            f"the plan is for {given.clock_mhz:g} MHz, the build for {clock:g}", "leave --clock out, or edit the plan"
+        )
+    _checked_clock(given.clock_mhz, board)
     design = build_design(layers, given, board.axis_bits)
     total = design_resources(design, board).total
     if not total.fits(board.resources):
@@ -246,7 +251,7 @@ def _files(
         "graph.txt": print_graph(compiled.graph),
         "model.txt": print_graph(compiled.model),
         "plan.toml": print_plan(design.plan),
-        "host.json": json.dumps(_host(compiled, labels), indent=2) + "\n",
+        "host.json": json.dumps(_host(compiled, labels, board), indent=2) + "\n",
         "tb/vectors/input.dat": _vectors(codes(inputs, design.source.element)),
         "tb/vectors/expected.dat": _vectors(codes(outputs, design.sink.element)),
         "scripts/config.tcl": config_tcl(_script_config(path, design, board, names, dialect)),
@@ -256,11 +261,11 @@ def _files(
     return emit_hls(design, options) | FileSet.of(texts)
 
 
-def _host(compiled: Compiled, labels: dict[str, str]) -> dict[str, object]:
+def _host(compiled: Compiled, labels: dict[str, str], board: Board) -> dict[str, object]:
     """What is needed to read the build directory back, beside the graphs and the plan."""
     given = compiled.integers.input_type
     described = {"element": str(given.element), "scale": str(given.scale)} if given is not None else None
-    return {"input_type": described, "labels": labels}
+    return {"input_type": described, "labels": labels, "axis_bits": board.axis_bits}
 
 
 def _vectors(values: Ints) -> str:
@@ -363,6 +368,10 @@ def _temporary_beside(folder: Path) -> Iterator[Path]:
         raise _unwritable(folder, error) from error
     try:
         yield temporary
+    except ToolFailedError as error:
+        kept = folder.parent / f"{folder.name}.failed.log"
+        shutil.copy(error.log, kept)
+        raise ToolFailedError(error.message.partition("\n  log: ")[0], log=kept, remedy=error.remedy) from error
     except OSError as error:
         raise _unwritable(folder, error) from error
     finally:
@@ -381,13 +390,18 @@ def _write(files: FileSet, folder: Path) -> None:
 
 
 def _move(temporary: Path, folder: Path) -> None:
-    """Puts the finished build in its place; what was there goes only when the new one is whole."""
+    """Puts the finished build in its place; what was there goes only when the new one is in it."""
     shutil.rmtree(temporary / "csim" / "obj", ignore_errors=True)
     temporary.chmod(0o755)
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-        folder.rename(old / "build")
+    if not folder.exists():
         temporary.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    folder.rename(old / "build")
+    try:
+        temporary.rename(folder)
+    except OSError:
+        (old / "build").rename(folder)
+        raise
+    finally:
         shutil.rmtree(old, ignore_errors=True)
-    else:
-        temporary.rename(folder)

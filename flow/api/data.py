@@ -21,7 +21,7 @@ class UserData:
 
     Attributes:
         x: (frames, *shape), as float64 (the numbers of the file, unchanged).
-        y: (frames,) class numbers, or (frames, outputs); None without labels.
+        y: (frames, 1) class numbers, or (frames, outputs); None without labels.
     """
 
     x: Reals
@@ -34,14 +34,15 @@ def load_data(path: Path, shape: tuple[int, ...]) -> UserData:
     Raises:
         DataError: The file cannot be read, or does not fit the model.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file", "check the path")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files if name in ("x", "y")}
             names = archive.files
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, AttributeError) as error:
         raise DataError(
-            f"{path} cannot be read as an .npz file ({error})",
-            "write it with numpy.savez(path, x=frames, y=labels)",
+            f"{path} is not an .npz file of plain numbers", "write it with numpy.savez(path, x=frames, y=labels)"
         ) from error
     if "x" not in arrays:
         raise DataError(
@@ -71,14 +72,14 @@ def check_data(
         raise DataError(f"{label}: x holds NaN or infinite numbers", "clean the data")
     if y is None:
         return UserData(frames, None)
-    if len(y) != len(x) or y.dtype.kind not in "fiub":
+    if y.ndim == 0 or len(y) != len(x) or y.size == 0 or y.dtype.kind not in "fiub":
         raise DataError(
-            f"{label}: y has shape {list(y.shape)} ({y.dtype}) for {len(x)} frames",
-            "store one label for each frame",
+            f"{label}: y has shape {list(y.shape)} ({y.dtype}) for {len(x)} frames", "store one label for each frame"
         )
-    return UserData(
-        frames, y.reshape(len(y), -1).squeeze(-1).astype(np.int64) if y[0].size == 1 else y.astype(np.int64)
-    )
+    labels = y.astype(np.float64)
+    if not bool((np.isfinite(labels) & (labels == np.rint(labels))).all()):
+        raise DataError(f"{label}: y holds labels that are not whole numbers", "store class numbers")
+    return UserData(frames, labels.astype(np.int64).reshape(len(y), -1))
 
 
 def accuracy(y: Ints, output: Reals) -> float:

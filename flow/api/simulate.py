@@ -12,7 +12,7 @@ from flow.api.compile import compile_graph
 from flow.api.data import BATCH, UserData, accuracy, load_data
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.hls import Names, names_of
-from flow.errors import DataError
+from flow.errors import DataError, VerifyError
 from flow.ir.dataflow import execute
 from flow.ir.input_type import InputType
 from flow.ir.model import Input, ModelGraph
@@ -22,7 +22,6 @@ from flow.ir.text import parse_graph, print_graph
 from flow.ir.types import Ints, Reals, parse_type
 from flow.ir.verify import NOTHING, Comparison, Mismatch, compare
 from flow.passes.integerize import IntegerModel
-from flow.plan import board as boards
 from flow.plan.design import Design, LayerProcess, build_design
 from flow.plan.layers import layers_of
 from flow.plan.plan import read_plan
@@ -133,17 +132,20 @@ def open_build(folder: Path) -> Built:
             f"{folder} is not a build directory: it holds no {', '.join(missing)}",
             "build it: flow build MODEL --out DIR",
         )
-    host = json.loads((folder / "host.json").read_text())
-    model = parse_graph((folder / "model.txt").read_text())
-    given = host["input_type"]
+    try:
+        host = json.loads((folder / "host.json").read_text())
+        given, axis_bits, labels = host["input_type"], int(host["axis_bits"]), dict(host["labels"])
+        model = parse_graph((folder / "model.txt").read_text())
+    except (ValueError, KeyError, TypeError, VerifyError) as error:
+        raise DataError(f"{folder}: host.json or model.txt is damaged ({error})", "build it again") from error
     input_type = InputType(parse_type(given["element"]), Fraction(given["scale"])) if given is not None else None
     integers = compile_graph(model, input_type)
     if print_graph(integers.graph) != (folder / "graph.txt").read_text():
         raise DataError(f"{folder}: graph.txt is not what this version of flow makes of model.txt", "build it again")
     layers = layers_of(integers.graph)
     plan = read_plan(folder / "plan.toml", layers)
-    design = build_design(layers, plan, boards.load(plan.board).axis_bits)
-    return Built(folder, model, integers, design, names_of(design, host["labels"]))
+    design = build_design(layers, plan, axis_bits)
+    return Built(folder, model, integers, design, names_of(design, labels))
 
 
 def _first_divergence(

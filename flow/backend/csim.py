@@ -14,7 +14,7 @@ import numpy as np
 from flow.backend import tools
 from flow.backend.process import Command, run, run_all
 from flow.emit.cxx import codes, uncoded
-from flow.errors import ExactnessError
+from flow.errors import DataError, ExactnessError
 from flow.ir.dataflow import Shape
 from flow.ir.types import ElementType, Ints
 
@@ -112,7 +112,10 @@ class Simulator:
         # load a copy with a name of its own, which may go once it is loaded.
         with tempfile.TemporaryDirectory() as folder:
             copy = shutil.copy(self.library, Path(folder) / "design.so")
-            self._loaded = ctypes.CDLL(str(copy))
+            try:
+                self._loaded = ctypes.CDLL(str(copy))
+            except OSError as error:
+                raise DataError(f"{self.library} cannot be loaded ({error})", "build it again") from error
 
     def run(self, x: Ints, source: ElementType, sink: ElementType, shape: Shape) -> Ints:
         """The whole design, from AXI word to AXI word, on a batch (frames, *shape)."""

@@ -123,7 +123,7 @@ class _Writer:
         else:  # each PE reads a place of its own, so each has its own copy
             shared, note = np.repeat(values[:1], self.pe, axis=0), "[PE], all channels alike"
             arrangement, expression = (("partition", 1),), f"{name}[p]"
-            self.text.tables.append(replace(table(name, f"{comment}: {note}", shared), arrangement=arrangement))
+        self.text.tables.append(replace(table(name, f"{comment}: {note}", shared), arrangement=arrangement))
         return expression
 
     def _by_channel(self, values: Ints, what: str, comment: str, *, at_once: bool = False) -> str:

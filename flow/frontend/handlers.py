@@ -87,6 +87,8 @@ class Context:
             array = self.known[name]
             if array.dtype.kind not in "fiub":
                 raise Refused(f"'{name}' holds {array.dtype}", "use numbers")
+            if not bool(np.isfinite(array).all()):
+                raise Refused(f"'{name}' holds NaN or infinite numbers", "train again; the parameters have diverged")
             self.add(Constant(name, array.astype(np.float64)), array.shape)
         return name
 
@@ -147,8 +149,11 @@ def _bits(context: Context, name: str) -> int:
             f"it has {bits.size} bit widths in one tensor ({bits.min():g} to {bits.max():g})",
             "export the greatest width; narrower channels are found again from their values",
         )
-    if bits[0] != round(float(bits[0])) or not 1 <= bits[0] <= 32:
-        raise Refused(f"its bit width is {bits[0]:g}; whole numbers from 1 to 32 are possible", "choose another")
+    if not 1 <= bits[0] <= 32 or bits[0] != round(float(bits[0])):
+        raise Refused(
+            f"its bit width is {bits[0]:g}; whole numbers from 1 to 32 are possible",
+            "choose a whole number from 1 to 32",
+        )
     return int(bits[0])
 
 

@@ -105,6 +105,9 @@ def _convert(node: onnx.NodeProto, context: Context, problems: list[Unsupported]
         try:
             handler(context, node, onnx_file.attributes(node))
             return
+        except (IndexError, KeyError) as error:
+            why = f"the node is malformed (an input or an attribute is missing: {error})"
+            problems.append(Unsupported((where,), node.op_type, why, "export the model again"))
         except Refused as refusal:
             problems.append(Unsupported((where,), node.op_type, refusal.why, refusal.remedy))
     context.poisoned.update(node.output)

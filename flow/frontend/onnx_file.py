@@ -21,7 +21,10 @@ def load(path: Path) -> onnx.ModelProto:
         raise ModelFileError(f"{path}: there is no such file", "check the path")
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder, not a model", "name the .onnx file in it")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
     if not data:
         raise ModelFileError(f"{path} is empty (0 bytes)", "export the model again")
     model = onnx.ModelProto()

@@ -34,7 +34,7 @@ def parse_input_type(text: str) -> InputType:
     try:
         if fixed:
             bits, integer = int(fixed[2]), int(fixed[3])
-            if 1 <= bits <= 32:
+            if 1 <= bits <= 32 and abs(integer) <= 64:
                 return InputType(IntType(bits, signed=not fixed[1]), Fraction(2) ** (integer - bits))
         if plain:
             scale = Fraction(plain[3]) if plain[3] else Fraction(1)

@@ -8,14 +8,16 @@ share of the board; where a resource then does not suffice, its price rises and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 
 import numpy as np
 
 from flow.errors import InfeasibleError
+from flow.ir.types import Bipolar
 from flow.plan import board as boards
 from flow.plan.board import Board
-from flow.plan.design import build_design
+from flow.plan.design import build_design, gearbox, lanes_in
 from flow.plan.estimate import design_resources, layer_resources
 from flow.plan.layers import Layer
 from flow.plan.plan import LayerPlan, Multiplier, Plan, WeightMemory, divisors
@@ -68,7 +70,7 @@ def fold(
     options = {layer.name: layer_options(layer, board) for layer in layers}
     planner = _Planner(layers, board, clock_mhz, options)
     if target_fps is not None:
-        interval = int(clock_mhz * 1e6 / target_fps)
+        interval = _interval(clock_mhz, target_fps)
         budget = board.resources
         found = planner.cheapest(interval, budget) if interval >= planner.least_interval else None
         if found is None:
@@ -127,6 +129,16 @@ def _share(resources: Resources, share: float) -> Resources:
     return Resources(**{name: int(amount * share) for name, amount in resources.items()})
 
 
+def _interval(clock_mhz: float, fps: float) -> int:
+    """The cycles that a frame rate leaves for a frame; bounded, since no design is that slow."""
+    return int(min(clock_mhz * 1e6 / fps, 1e15))
+
+
+@cache
+def _port_cycles(values: int, in_lanes: int, out_lanes: int) -> int:
+    return gearbox("between", None, Bipolar(), values, in_lanes, out_lanes).cycles
+
+
 class _Planner:
     def __init__(
         self, layers: tuple[Layer, ...], board: Board, clock_mhz: float, options: Mapping[str, list[Option]]
@@ -136,40 +148,58 @@ class _Planner:
         self.clock_mhz = clock_mhz
         self.options = options
         ports = build_design(layers, self._plan([options[x.name][0] for x in layers]), board.axis_bits)
-        self.port_cycles = max(ports.source.words, ports.sink.words)
-        slowest_best = max(min(o.cycles for o in options[x.name]) for x in layers)
-        self.least_interval = max(self.port_cycles, slowest_best)
+        self.source, self.sink = ports.source, ports.sink
+        self.port_cycles = max(self.source.words, self.sink.words)
+        paces = [[self._pace(place, o) for o in options[x.name]] for place, x in enumerate(layers)]
+        self.least_interval = max(self.port_cycles, *(min(pace) for pace in paces))
         self.intervals = sorted(
-            {o.cycles for x in layers for o in options[x.name] if o.cycles >= self.least_interval}
-            | {self.least_interval}
+            {pace for layer in paces for pace in layer if pace >= self.least_interval} | {self.least_interval}
         )
+
+    def _pace(self, place: int, option: Option) -> int:
+        """The cycles of a layer, and of the gearbox at a port that it stands next to."""
+        cycles = option.cycles
+        if place == 0:
+            taken = lanes_in(self.layers[0], option.plan)
+            cycles = max(cycles, _port_cycles(self.source.values, self.source.lanes, taken))
+        if place == len(self.layers) - 1:
+            cycles = max(cycles, _port_cycles(self.sink.values, option.plan.pe, self.sink.lanes))
+        return cycles
 
     def _plan(self, chosen: list[Option]) -> Plan:
         return Plan(self.board.name, self.clock_mhz, tuple(option.plan for option in chosen))
 
-    def _choose(self, interval: int, prices: Mapping[str, float]) -> list[Option]:
+    def _choose(self, interval: int, prices: Mapping[str, float]) -> list[Option] | None:
+        """The cheapest option of each layer that is fast enough; None where a layer has none."""
+
         def price(option: Option) -> float:
             return sum(prices[name] * amount for name, amount in option.resources.items())
 
-        return [min((o for o in self.options[x.name] if o.cycles <= interval), key=price) for x in self.layers]
+        chosen = []
+        for place, layer in enumerate(self.layers):
+            fast = [o for o in self.options[layer.name] if self._pace(place, o) <= interval]
+            if not fast:
+                return None
+            chosen.append(min(fast, key=price))
+        return chosen
 
     def cheapest(self, interval: int, budget: Resources) -> Folding | None:
-        """The cheapest plan found in which no layer takes more cycles; None where none is in budget."""
+        """The cheapest plan found that takes no more cycles; None where none was found in budget."""
         available = dict(budget.items())
         prices = {name: 1 / amount if amount else 1e6 for name, amount in available.items()}
-        best: tuple[float, Folding] | None = None
         for _ in range(_ROUNDS):
-            plan = self._plan(self._choose(interval, prices))
-            total = design_resources(build_design(self.layers, plan, self.board.axis_bits), self.board).total
-            if total.fits(budget):
-                worst = max(amount / available[name] for name, amount in total.items() if available[name])
-                if best is None or worst < best[0]:
-                    best = (worst, Folding(plan, total, ""))
-                break
+            chosen = self._choose(interval, prices)
+            if chosen is None:
+                return None
+            plan = self._plan(chosen)
+            design = build_design(self.layers, plan, self.board.axis_bits)
+            total = design_resources(design, self.board).total
+            if total.fits(budget):  # a gearbox between two layers may still be too slow
+                return Folding(plan, total, "") if design.interval <= interval else None
             for name, amount in total.items():
                 if amount > available[name]:
                     prices[name] *= 2.5
-        return best[1] if best else None
+        return None
 
     def fastest(self, budget: Resources) -> Folding | None:
         """The plan of the least interval that is in budget."""
@@ -184,10 +214,11 @@ class _Planner:
         return best
 
     def least_of(self, name: str, interval: int) -> int:
-        """The least of one resource with which the interval can be met, whatever the others cost."""
+        """About the least of one resource with which the interval can be met, whatever the others cost."""
         prices = {other: (1.0 if other == name else 1e-9) for other, _ in self.board.resources.items()}
-        plan = self._plan(self._choose(interval, prices))
-        design = build_design(self.layers, plan, self.board.axis_bits)
+        chosen = self._choose(interval, prices)
+        assert chosen is not None
+        design = build_design(self.layers, self._plan(chosen), self.board.axis_bits)
         return dict(design_resources(design, self.board).total.items())[name]
 
 
@@ -197,8 +228,9 @@ def _infeasible(planner: _Planner, interval: int, target_fps: float | None, budg
     wish = f"{target_fps:g} frames/s" if target_fps is not None else "any frame rate"
     hint: list[str] = []
     if interval < planner.least_interval:
+        left = f"{interval} cycles" if interval else "less than one cycle"
         reason = (
-            f"{wish} at {clock:g} MHz leaves {interval} cycles a frame; the fastest design for this network "
+            f"{wish} at {clock:g} MHz leaves {left} a frame; the fastest design for this network "
             f"takes {planner.least_interval} (its input alone crosses the AXI stream in {planner.port_cycles})"
         )
     else:
@@ -208,11 +240,11 @@ def _infeasible(planner: _Planner, interval: int, target_fps: float | None, budg
             binding = max(over, key=lambda n: over[n])
             amount = dict(budget.items())[binding]
             reason = (
-                f"{wish} on {board.name} at {clock:g} MHz needs at least {least[binding]:,} {binding.upper()}; "
+                f"{wish} on {board.name} at {clock:g} MHz needs about {least[binding]:,} {binding.upper()}; "
                 f"{amount:,} may be used ({least[binding] - amount:,} are missing)"
             )
         else:
-            reason = f"{wish} on {board.name} at {clock:g} MHz: no mix of LUT, BRAM and DSP options is in budget"
+            reason = f"{wish} on {board.name} at {clock:g} MHz: no mix of LUT, BRAM and DSP options was found in budget"
     fastest = planner.fastest(budget)
     if fastest is not None:
         cycles = build_design(planner.layers, fastest.plan, board.axis_bits).interval
@@ -240,7 +272,7 @@ def _smallest_board_for(planner: _Planner, target_fps: float | None) -> str | No
             if other.fastest(_share(board.resources, UTILIZATION)) is not None:
                 return board.name
             continue
-        interval = int(board.clock.default_mhz * 1e6 / target_fps)
+        interval = _interval(board.clock.default_mhz, target_fps)
         if interval >= other.least_interval and other.cheapest(interval, board.resources) is not None:
             return board.name
     return None

@@ -2,6 +2,7 @@
 """The plan: what the hardware shall look like. A value, and a TOML file that a person may edit and feed back."""
 
 import json
+import math
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -80,13 +81,14 @@ def read_plan(path: Path, layers: tuple[Layer, ...]) -> Plan:
     problems: list[str] = []
     _keys(data, {"board", "clock_mhz", "layer"}, "the plan", problems)
     entries = data.get("layer", [])
-    if not isinstance(entries, list) or [e.get("name") for e in entries] != [x.name for x in layers]:
+    tables = isinstance(entries, list) and all(isinstance(e, dict) for e in entries)
+    if not tables or [e.get("name") for e in entries] != [x.name for x in layers]:
         names = ", ".join(layer.name for layer in layers)
         problems.append(f"it must hold one [[layer]] for each layer, in this order: {names}")
         entries = []
     parsed = [_layer_plan(e, layer, problems) for e, layer in zip(entries, layers, strict=False)]
     clock = data.get("clock_mhz")
-    if not isinstance(clock, int | float) or clock <= 0:
+    if isinstance(clock, bool) or not isinstance(clock, int | float) or not 0 < clock < math.inf:
         problems.append(f"clock_mhz must be a positive number; found {clock!r}")
     if problems:
         listing = "\n".join(f"  - {problem}" for problem in problems)
@@ -107,7 +109,7 @@ def _layer_plan(entry: dict[str, Any], layer: Layer, problems: list[str]) -> Lay
         return None
     for key, total, what in (("pe", layer.outputs, "outputs"), ("simd", layer.inputs, "inputs")):
         value = entry[key]
-        if not isinstance(value, int) or value < 1 or total % value:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1 or total % value:
             problems.append(
                 f"layer '{layer.name}': {key} = {value!r} does not divide its {total} {what}; "
                 f"possible: {', '.join(map(str, divisors(total)))}"

@@ -4,6 +4,7 @@
 from io import StringIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flow.report.schema import BuildReport, Figure
@@ -21,7 +22,7 @@ def render_text(report: BuildReport, *, width: int = 150) -> str:
 def print_report(report: BuildReport, console: Console) -> None:
     """The whole report on a console."""
     console.print(
-        f"[bold]{report.model['file']}[/bold] on {report.board['title']} ({report.board['part']}) "
+        f"[bold]{escape(report.model['file'])}[/bold] on {report.board['title']} ({report.board['part']}) "
         f"at {report.clock_mhz:g} MHz"
     )
     console.print(_layers(report))
@@ -32,11 +33,11 @@ def print_report(report: BuildReport, console: Console) -> None:
         f"({_value(report.latency) / report.clock_mhz:.2f} us); estimated, {_error(report.latency)}"
     )
     console.print(f"plan: {report.optimality}; binding resource: {report.binding.upper()}")
-    console.print(f"host: {report.host_input}; {report.host_output}")
+    console.print(f"host: {report.host_input}; {report.host_output}", markup=False)
     console.print(_checks(report))
     for check in report.checks:
         for line in check.detail:
-            console.print(f"  {line}")
+            console.print(f"  {line}", markup=False)
     if report.accuracy is not None:
         console.print(f"accuracy of the hardware's integers on the labels: {report.accuracy:.2%}")
 
@@ -49,7 +50,7 @@ def _layers(report: BuildReport) -> Table:
         table.add_column(name, justify="right")
     for layer in report.layers:
         table.add_row(
-            layer.identifier,
+            escape(layer.identifier),
             layer.shape,
             layer.bits.get("weight", "-"),
             layer.bits["input"],
