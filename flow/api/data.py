@@ -21,7 +21,7 @@ class UserData:
 
     Attributes:
         x: (frames, *shape), as float64 (the numbers of the file, unchanged).
-        y: (frames, 1) class numbers, or (frames, outputs); None without labels.
+        y: (frames,) class numbers, or (frames, outputs); None without labels.
     """
 
     x: Reals
@@ -79,7 +79,8 @@ def check_data(
     labels = y.astype(np.float64)
     if not bool((np.isfinite(labels) & (labels == np.rint(labels))).all()):
         raise DataError(f"{label}: y holds labels that are not whole numbers", "store class numbers")
-    return UserData(frames, labels.astype(np.int64).reshape(len(y), -1))
+    whole = labels.astype(np.int64).reshape(len(y), -1)
+    return UserData(frames, whole[:, 0] if whole.shape[1] == 1 else whole)
 
 
 def accuracy(y: Ints, output: Reals) -> float:

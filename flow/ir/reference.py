@@ -49,7 +49,8 @@ from flow.ir.types import Ints, Reals
 
 DOUBLE, SINGLE = 53, 24
 """Significand bits of float64 and float32."""
-_TINY = 1e-300  # covers underflow, which the relative error model leaves out
+_UNDERFLOW = {DOUBLE: 1e-300, SINGLE: 2.0**-149}
+"""Added to every bound: underflow, which the relative error model leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ class Evaluation:
         self.feeds = feeds
         self.precision = precision
         self.unit = 2.0**-precision
+        self.tiny = _UNDERFLOW[precision]
         self.forced = forced or {}
         self.decides = decide
         self.shapes = infer_shapes(graph)
@@ -204,7 +206,7 @@ class Evaluation:
                 value = np.exp(shifted)
                 value = value / value.sum(axis=axis - len(self.shapes[x]), keepdims=True)
                 spread = np.max(t[x].error) * 2 + (np.abs(shifted) + self.shapes[x][axis] + 16) * self.unit
-                return Approximation(value, value * np.expm1(spread) + _TINY, None)
+                return Approximation(value, value * np.expm1(spread) + self.tiny, None)
 
     def _binary(self, kind: BinaryKind, x: Approximation, y: Approximation) -> Approximation:
         match kind:
@@ -254,7 +256,7 @@ class Evaluation:
         greatest = np.abs(value).max(initial=0.0)
         if lsb is not None and greatest <= 2.0 ** min(self.precision + lsb, 1000):
             return Approximation(value, np.zeros(()), lsb)
-        return Approximation(value, error + self.unit * np.abs(value) + _TINY, None)
+        return Approximation(value, error + self.unit * np.abs(value) + self.tiny, None)
 
     def _feed(self, feed: Feed) -> Approximation:
         if not isinstance(feed, Levels):
@@ -271,7 +273,7 @@ class Evaluation:
         exact = self.precision >= DOUBLE and all(Fraction(v) == f for v, f in zip(value.tolist(), true, strict=True))
         if exact:
             return self._exact(value)
-        return Approximation(value, self.unit * np.abs(value) + _TINY, None)
+        return Approximation(value, self.unit * np.abs(value) + self.tiny, None)
 
     def _sum(self, x: Approximation, y: Approximation) -> Approximation:
         lsb = None if x.lsb is None or y.lsb is None else min(x.lsb, y.lsb)
@@ -300,7 +302,7 @@ class Evaluation:
     def _square_root(self, x: Approximation) -> Approximation:
         with np.errstate(invalid="ignore", divide="ignore"):
             value = np.sqrt(x.value)
-            error = x.error / value + self.unit * value + _TINY
+            error = x.error / value + self.unit * value + self.tiny
         return Approximation(value, np.where(np.isfinite(error), error, np.inf), None)
 
     def _matmul(self, x: Approximation, weight: Approximation) -> Approximation:
@@ -309,7 +311,7 @@ class Evaluation:
         size = np.abs(x.value) @ np.abs(weight.value)
         if lsb is not None and size.max(initial=0.0) <= 2.0 ** min(self.precision + lsb, 1000):
             return Approximation(value, np.zeros(()), lsb)  # every partial sum is representable
-        error = (x.value.shape[-1] + 2) * self.unit * size + _TINY
+        error = (x.value.shape[-1] + 2) * self.unit * size + self.tiny
         if np.any(weight.error):
             error = error + (np.abs(x.value) + x.error) @ np.broadcast_to(weight.error, weight.value.shape)
         if np.any(x.error):
@@ -322,7 +324,7 @@ class Evaluation:
         # Whatever order is chosen (also x * slope + (beta - mean * slope)), each of at most eight roundings
         # is of a term no larger than this.
         size = (np.abs(x.value) + x.error + np.abs(node.mean)) * np.abs(slope) + np.abs(node.beta)
-        return Approximation(value, x.error * np.abs(slope) + 8 * self.unit * size + _TINY, None)
+        return Approximation(value, x.error * np.abs(slope) + 8 * self.unit * size + self.tiny, None)
 
     def _quantize(self, node: Quantizer, x: Approximation) -> Approximation:
         scale, zero_point = self._exact(node.scale), self._exact(node.zero_point)

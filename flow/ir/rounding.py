@@ -54,12 +54,13 @@ def round_array(x: Reals, mode: Rounding) -> Reals:
         case Rounding.TO_ZERO:
             return np.trunc(x)
         case Rounding.HALF_AWAY | Rounding.HALF_TO_ZERO:
-            # floor(x + 0.5) would round 0.49999999999999994 up: compare the fraction, which is exact
-            floor = np.floor(x)
-            tie_up = (x >= 0) if mode is Rounding.HALF_AWAY else (x < 0)
-            fraction = x - floor
-            up: Reals = ((fraction > 0.5) | ((fraction == 0.5) & tie_up)).astype(np.float64)
-            return floor + up
+            # x + 0.5 would be rounded, and so would the fraction of a negative x: that of |x| is exact
+            size = np.abs(x)
+            whole = np.floor(size)
+            fraction = size - whole
+            up = (fraction > 0.5) | ((fraction == 0.5) & (mode is Rounding.HALF_AWAY))
+            rounded: Reals = np.copysign(whole + up, x)
+            return rounded
 
 
 def round_exact(x: Fraction, mode: Rounding) -> int:

@@ -47,7 +47,7 @@ def parse_graph(text: str) -> Graph[Any]:
                 outputs = tuple(json.loads(name[1:]) for name in _split_names(line[len("return ") :]))
             else:
                 nodes.append(_parse_node(line))
-        except (ValueError, KeyError, TypeError, SyntaxError) as error:
+        except (ValueError, KeyError, TypeError, SyntaxError, AssertionError, zlib.error) as error:
             raise VerifyError(f"line {number}: {error}: {line[:80]}") from error
     if outputs is None:
         raise VerifyError("the text has no line 'return ...'")
@@ -55,7 +55,7 @@ def parse_graph(text: str) -> Graph[Any]:
 
 
 def _name(name: str) -> str:
-    return "%" + json.dumps(name)
+    return "%" + json.dumps(name, ensure_ascii=False)
 
 
 def _print_node(node: Node) -> str:
@@ -97,16 +97,35 @@ def _parse_node(line: str) -> Node:
     if match is None:
         raise ValueError("expected '%\"name\" = Op(...)'")
     operation = _OPS[match[2]]
-    # operands are written %"name"; as Python they are plain strings. A % may also stand inside packed data,
-    # so only the fields that are operands are looked at.
-    body = line[match.end(2) :]
-    for field in operation.operands:
-        body = re.sub(rf'(\(|, ){field}=%"', rf'\1{field}="', body, count=1)
+    body = _as_python(line[match.end(2) :])
     call = ast.parse("f" + body, mode="eval").body
     if not isinstance(call, ast.Call):
         raise ValueError("expected an operation")
     values = {str(k.arg): _value(k.value) for k in call.keywords}
     return operation(json.loads(match[1]), **values)
+
+
+def _as_python(text: str) -> str:
+    """The text without the % in front of names; a % inside a text (packed data, a hostile name) stays."""
+    kept: list[str] = []
+    quote = ""
+    place = 0
+    while place < len(text):
+        letter = text[place]
+        if quote and letter == "\\":
+            kept.append(text[place : place + 2])
+            place += 2
+            continue
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter == "%":
+            place += 1
+            continue
+        kept.append(letter)
+        place += 1
+    return "".join(kept)
 
 
 def _value(tree: ast.expr) -> Any:

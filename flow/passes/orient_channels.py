@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Dense, Step
-from flow.ir.types import Ints, IntType
+from flow.ir.types import MAX_BITS, Ints, IntType
 
 
 def orient_channels(graph: DataflowGraph) -> DataflowGraph:
@@ -24,7 +24,7 @@ def orient_channels(graph: DataflowGraph) -> DataflowGraph:
         if not bool(flip.any()):
             continue
         weight = np.where(flip, -dense.weight, dense.weight)
-        sums = replace(dense, weight=weight, acc=IntType(dense.acc.bits + 1, signed=True))
+        sums = replace(dense, weight=weight, acc=IntType(min(dense.acc.bits + 1, MAX_BITS), signed=True))
         changed[dense.name] = sums
         changed[node.name] = mirrored(node, flip)
     return graph.map(lambda node: changed.get(node.name, node)) if changed else graph

@@ -86,9 +86,7 @@ def test_flat_ends(kind, mode):
 
 
 def test_far_flat_ends_reach_their_limit_only_in_float():
-    segment = [Unary("a", "tanh", "x"), quant("q", "a", 2.0**-60, bits=32, rounding=Rounding.FLOOR)]
-    check(*segment, lo=-45, hi=45)
-    # 1 - tanh(x) < 2**-20 from about 7.28: seen exactly where float64's own tanh is near 1
+    # tanh(x) - 1 is near -2**-70 at about 24.6, where float64 has long said 0
     one = Constant("c", np.array(1.0))
     nodes = [one, Unary("a", "tanh", "x"), Binary("b", "sub", "a", "c")]
     check(*nodes, quant("q", "b", 2.0**-70, bits=3, rounding=Rounding.FLOOR), lo=0, hi=60)
@@ -121,6 +119,7 @@ def test_float64_is_corrected_where_the_first_look_is_wrong(monkeypatch):
         monkeypatch.setattr(Wrong, "shift", shift)
         for scale in ("1/3", "-1/3"):
             check(quant("q", "x", bits=4), lo=-40, hi=40, scale=[scale])
+        check(quant("q", "x", bits=4), lo=-8, hi=7)  # a boundary behind every integer
 
 
 @pytest.mark.parametrize("scale", [1, -1])

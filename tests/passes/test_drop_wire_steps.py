@@ -34,13 +34,23 @@ def test_a_wire_goes(arguments):
     [
         ([[0, 1, 2]], 0, 1, -1, 2, "i3"),
         ([[0, 1, 2]], 2, -1, -1, 2, "i3"),
+        ([[0, 1, 2]], -1, -1, -1, 2, "i4"),
         ([[0, 1, 1]], -1, 1, -1, 2, "i3"),
         ([[0, 1]], -1, 1, -1, 2, "i3"),
         ([[0, 1, 2, 2]], -1, 1, -1, 2, "i4"),
         ([[0, 1, 2], [0, 1, 1]], [-1, -1], [1, 1], [-1, -1], [2, 2], "i3"),
         ([[0, 1, 2], [0, 1, 2]], [-1, -2], [1, 1], [-1, -1], [2, 2], "i3"),
     ],
-    ids=["offset", "falling", "double", "saturating", "double at the end", "second channel", "second start"],
+    ids=[
+        "offset",
+        "falling",
+        "falling from the first value",
+        "double",
+        "saturating",
+        "double at the end",
+        "second channel",
+        "second start",
+    ],
 )
 def test_what_changes_a_value_stays(arguments):
     graph = dataflow(X, step("w", "x", *arguments), step("y", "w", [[1]], 0, 1, -5, 5, "u1"))
@@ -65,6 +75,12 @@ def test_bipolar_numbers_as_integers():
     x = source("x", (2,), -1, 1, "b1")
     before = dataflow(x, step("w", "x", [[0, 1]], -1, 1, -1, 1, "i2"), dense("y", "w", [[1], [1]]))
     assert_becomes(drop_wire_steps, before, dataflow(x, dense("y", "x", [[1], [1]])))
+
+
+def test_a_bipolar_step_on_two_neighbours_is_no_wire():
+    x = source("x", (2,), -1, 0)
+    graph = dataflow(x, step("w", "x", [[0]], -1, 2, -1, 0, "b1"), dense("y", "w", [[1], [1]]))
+    assert drop_wire_steps(graph) is graph
 
 
 def test_random_chains():

@@ -13,7 +13,7 @@ from flow.passes.base import run_passes
 from flow.passes.pipelines import DATAFLOW_PASSES, MODEL_PASSES, pass_names
 
 X = source("x", (2,), -2, 1)
-GRAPH = dataflow(X, dense("d", "x", [[1, 0], [2, 3]], "i5"), step("y", "d", [[1, 2]], 0, 1, -6, 6, "u2"))
+GRAPH = dataflow(X, dense("d", "x", [[1, 0], [2, 3]], "i4"), step("y", "d", [[1, 2]], 0, 1, -6, 3, "u2"))
 REMEDY = "\n  what to do: this is a defect of flow; please report it with the model"
 FEED = {"x": ints(1, 1, -2, 0).reshape(2, 2)}
 
@@ -62,7 +62,7 @@ def copies(graph):
     [
         (
             breaks_the_accumulator,
-            "pass 'breaks_the_accumulator' returned an invalid graph: 'd': accumulator i5 overflows: sums reach "
+            "pass 'breaks_the_accumulator' returned an invalid graph: 'd': accumulator i4 overflows: sums reach "
             "[-198, 99], which needs i9",
         ),
         (
