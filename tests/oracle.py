@@ -655,9 +655,7 @@ def evaluate_at(model: onnx.ModelProto, values: dict[str, np.ndarray], bits: int
     return values
 
 
-def evaluate(
-    model: onnx.ModelProto, feeds: Mapping[str, Any], bits: int = START_BITS
-) -> dict[str, np.ndarray]:
+def evaluate(model: onnx.ModelProto, feeds: Mapping[str, Any], bits: int = START_BITS) -> dict[str, np.ndarray]:
     """Every tensor of the graph by name, initialisers included, in exact numbers.
 
     ``feeds`` holds arrays of floats, of integers, or of Fractions, in any batch size that the graph's own
@@ -685,7 +683,5 @@ def quant_integers(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> 
     for node in model.graph.node:
         if is_quant(node):
             zero_point = exact(0) if node.op_type == "BipolarQuant" else values[node.input[2]]
-            integers[node.output[0]] = each(
-                integer, values[node.output[0]], values[node.input[1]], zero_point
-            )
+            integers[node.output[0]] = each(integer, values[node.output[0]], values[node.input[1]], zero_point)
     return integers

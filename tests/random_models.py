@@ -122,9 +122,7 @@ class Graph:
         self.infos.append(helper.make_tensor_value_info(out, kind, list(shape)))
         return out
 
-    def step(
-        self, op: str, *others: str, first: bool = True, shape: Sequence[int] | None = None, **kw: Any
-    ) -> None:
+    def step(self, op: str, *others: str, first: bool = True, shape: Sequence[int] | None = None, **kw: Any) -> None:
         """Put a node behind the current tensor, which is its first input (or, if not ``first``, its last)."""
         self.shape = list(shape) if shape is not None else self.shape
         inputs = [self.at, *others] if first else [*others, self.at]
@@ -236,9 +234,7 @@ class Graph:
         near = self.dyadic or chance(src, 15)
         parts, offset = (choice(src, [1, 2, 8]), 0.0) if near else (choice(src, [1, 7]), 1 / 3)
         limit = max(1, int(parts * 2 ** (bits - 1) * 1.2))
-        values = ((src.integers(-limit, limit, n).reshape(shape) + offset) / parts * scales).astype(
-            np.float32
-        )
+        values = ((src.integers(-limit, limit, n).reshape(shape) + offset) / parts * scales).astype(np.float32)
         zero_point = src.integer(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if chance(src, 10) else 0
         narrow = int(chance(src, 50))
         zero = np.full(self.scalar_shape(), zero_point)
@@ -471,9 +467,7 @@ def set_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     graph = model.graph
     carried = {i.name for i in graph.input}  # tensors with a batch axis
     for node in graph.node:
-        if node.op_type not in ("Shape", "Gather", "Unsqueeze", "Concat") and carried.intersection(
-            node.input
-        ):
+        if node.op_type not in ("Shape", "Gather", "Unsqueeze", "Concat") and carried.intersection(node.input):
             carried.update(node.output)
     for info in (*graph.input, *graph.output, *graph.value_info):
         if info.name in carried:

@@ -284,8 +284,8 @@ def test_frame_rate_that_means_nothing(here, fps):
 
 def test_frame_rate_that_no_board_meets(here):
     assert build_refused("--target-fps", "1e9") == (
-        "no design fits: 1e+09 frames/s at 100 MHz leaves less than one cycle a frame; the fastest design for this network "
-        "takes 1 (its input alone crosses the AXI stream in 1)\n"
+        "no design fits: 1e+09 frames/s at 100 MHz leaves less than one cycle a frame; the fastest design for "
+        "this network takes 1 (its input alone crosses the AXI stream in 1)\n"
         "  what to do: on pynq-z2 100,000,000 frames/s fit: --target-fps 100000000"
     )
 
@@ -343,23 +343,19 @@ def test_compiler_variable_points_nowhere(here, monkeypatch):
     )
 
 
-def test_compiler_that_fails(here, monkeypatch):
-    broken = here / "broken"
-    broken.write_text("#!/bin/sh\necho 'fatal error: out of cheese'\nexit 3\n")
-    broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("CXX", str(broken))
-    message = refused("build", "tiny.onnx", "--out", "out")
-    assert message.startswith("broken ended with exit code 3:\n    fatal error: out of cheese\n  log: ")
-
-
 def test_log_of_a_compiler_that_fails_can_be_read(here, monkeypatch):
     broken = here / "broken"
     broken.write_text("#!/bin/sh\necho 'fatal error: out of cheese'\nexit 3\n")
     broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("CXX", str(broken))
     result = flow("build", "tiny.onnx", "--out", "out")
-    log = result.stderr.split("log: ")[1].splitlines()[0]
-    assert Path(log).is_file()
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "flow: broken ended with exit code 3:\n    fatal error: out of cheese\n  log: out.failed.log\n"
+        "  what to do: this is a defect of flow: please report it with the log\n"
+    )
+    assert "out of cheese" in Path("out.failed.log").read_text()
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])
@@ -389,14 +385,15 @@ def test_folder_that_cannot_be_made(here):
     assert refused("build", "tiny.onnx", "--no-csim", "--out", "file/out").startswith("file/out cannot be written: ")
 
 
-@pytest.mark.xfail(strict=True, reason="build._move: the old build is renamed away first and not put back")
 def test_old_build_survives_when_the_new_one_cannot_be_moved(here, monkeypatch):
     assert flow("build", "tiny.onnx", "--no-csim", "-q", "--out", "out").exit_code == 0
     before = listing(here)
     rename = Path.rename
+    failures = [1]
 
     def fails(self, target):
-        if Path(target).name == "out":
+        if Path(target).name == "out" and failures:
+            failures.pop()
             raise OSError(28, os.strerror(28))
         return rename(self, target)
 
@@ -460,12 +457,14 @@ def test_data_that_is_no_npz(here, content):
     (here / "data.npz").write_bytes(content)
     message = build_refused("--data", "data.npz")
     gc.collect()  # numpy leaves a broken archive open; its warning belongs to this test
-    assert message.startswith("data.npz cannot be read as an .npz file (")
-    assert message.endswith("\n  what to do: write it with numpy.savez(path, x=frames, y=labels)")
+    assert message == (
+        "data.npz is not an .npz file of plain numbers\n"
+        "  what to do: write it with numpy.savez(path, x=frames, y=labels)"
+    )
 
 
 def test_data_that_are_not_there(here):
-    assert build_refused("--data", "no.npz").startswith("no.npz cannot be read as an .npz file (")
+    assert build_refused("--data", "no.npz") == "no.npz: there is no such file\n  what to do: check the path"
 
 
 def test_empty_data_file(here):

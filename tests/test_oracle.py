@@ -304,9 +304,7 @@ def test_sigmoid_never_reaches_its_limits():
     model = graph(
         [
             helper.make_node("Sigmoid", ["x"], ["s"]),
-            helper.make_node(
-                "Quant", list("szob"), ["y"], domain=DOMAIN, signed=0, narrow=0, rounding_mode="FLOOR"
-            ),
+            helper.make_node("Quant", list("szob"), ["y"], domain=DOMAIN, signed=0, narrow=0, rounding_mode="FLOOR"),
         ],
         {"x": [4]},
         {"z": np.float32(1), "o": np.float32(0), "b": np.float32(4)},

@@ -204,9 +204,7 @@ def statistics(seeds, batch=4):
             ties = sum(isinstance(v, Fraction) and v.denominator == 2 and low <= v <= high for v in t)
             model_ties += ties
             seen["ties"] += ties
-            seen["saturated"] += sum(
-                bool(v > high or v < low) for v in t if not isinstance(v, oracle.Interval)
-            )
+            seen["saturated"] += sum(bool(v > high or v < low) for v in t if not isinstance(v, oracle.Interval))
             seen["inner"] += sum(low < v < high for v in q)
         seen["models with ties"] += bool(model_ties)
     return seen

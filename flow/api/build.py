@@ -402,6 +402,6 @@ def _move(temporary: Path, folder: Path) -> None:
         temporary.rename(folder)
     except OSError:
         (old / "build").rename(folder)
+        old.rmdir()
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

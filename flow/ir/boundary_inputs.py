@@ -47,7 +47,7 @@ def boundary_inputs(dense: Dense | None, step: Step, x: TensorType) -> Iterator[
             part = slice(low, low + (_ELEMENTS // max(x.size, 1) or 1))
             inputs = np.broadcast_to(_inside(wanted[part], x)[:, None], (wanted[part].size, x.size)).copy()
             inputs = np.clip(inputs, np.resize(x.lo, x.size), np.resize(x.hi, x.size))
-            yield BoundaryBatch(inputs, wanted[part], channel[part], np.ones(wanted[part].size, np.bool_))
+            yield BoundaryBatch(inputs, wanted[part], channel[part], _inside(wanted[part], x) == wanted[part])
         return
     if step.channels == 1:
         outputs = dense.weight.shape[1]

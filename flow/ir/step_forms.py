@@ -3,7 +3,8 @@
 
 Each ``solve_*`` looks for a realisation and gives None where there is none. ``prove`` then compares it with
 the function at both ends and on both sides of every boundary: between two neighbouring boundaries the function
-is constant and every form is monotone, so equality there is equality on the whole interval.
+is constant and every form is monotone, so equality there is equality on the whole interval. A table, which
+need not be monotone, is compared on every input.
 """
 
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ class Certificate:
         form: The name of the form.
         channels: How many functions were compared; 1 where all channels share one.
         boundaries: Boundaries inside the intervals, over all channels.
-        points: Inputs at which both were evaluated: each end, and both sides of each boundary.
+        points: Inputs at which both were evaluated: each end and both sides of each boundary; all for a table.
     """
 
     form: str
@@ -143,9 +144,13 @@ def prove(step: Step, form: Form) -> Certificate:
         ExactnessError: They differ, at the named channel and input.
     """
     inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
-    after = np.where(inside, step.thresholds, step.lo[:, None])
-    before = np.where(inside, step.thresholds - 1, step.hi[:, None])
-    points = np.concatenate([step.lo[:, None], step.hi[:, None], before, after], axis=1)
+    if isinstance(form, Table):  # not monotone by its making: look at every input
+        offsets = np.arange(int((step.hi - step.lo).max()) + 1)
+        points = np.minimum(step.lo[:, None] + offsets, step.hi[:, None])
+    else:
+        after = np.where(inside, step.thresholds, step.lo[:, None])
+        before = np.where(inside, step.thresholds - 1, step.hi[:, None])
+        points = np.concatenate([step.lo[:, None], step.hi[:, None], before, after], axis=1)
     expected = step.start[:, None] + step.stride[:, None] * np.stack(
         [np.searchsorted(row, x, side="right") for row, x in zip(step.thresholds, points, strict=True)]
     )
@@ -156,7 +161,8 @@ def prove(step: Step, form: Form) -> Certificate:
             f"'{step.name}': the form '{form.name}' gives {found[channel, place]} for input "
             f"{points[channel, place]} in channel {channel}, but the model defines {expected[channel, place]}"
         )
-    return Certificate(form.name, step.channels, int(inside.sum()), 2 * step.channels + 2 * int(inside.sum()))
+    count = points.size if isinstance(form, Table) else 2 * step.channels + 2 * int(inside.sum())
+    return Certificate(form.name, step.channels, int(inside.sum()), count)
 
 
 def candidates(step: Step) -> list[Form]:

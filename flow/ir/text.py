@@ -25,6 +25,18 @@ from flow.ir.rounding import Rounding
 from flow.ir.types import Bipolar, IntType, parse_type
 
 _SMALL = 16
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    SyntaxError,
+    AssertionError,
+    IndexError,
+    OverflowError,
+    AttributeError,
+    zlib.error,
+)
+"""What reading a wrong line can raise."""
 _OPS: dict[str, type[Node]] = {op.__name__: op for op in (*MODEL_OPS, *DATAFLOW_OPS)}
 _ENUMS = {"Rounding": Rounding}
 
@@ -39,7 +51,7 @@ def parse_graph(text: str) -> Graph[Any]:
     """The graph that prints as ``text``; VerifyError names the line that is wrong."""
     nodes: list[Node] = []
     outputs: tuple[str, ...] | None = None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
@@ -47,7 +59,7 @@ def parse_graph(text: str) -> Graph[Any]:
                 outputs = tuple(json.loads(name[1:]) for name in _split_names(line[len("return ") :]))
             else:
                 nodes.append(_parse_node(line))
-        except (ValueError, KeyError, TypeError, SyntaxError, AssertionError, zlib.error) as error:
+        except _MALFORMED as error:
             raise VerifyError(f"line {number}: {error}: {line[:80]}") from error
     if outputs is None:
         raise VerifyError("the text has no line 'return ...'")

@@ -142,9 +142,7 @@ def test_a_refusal_names_the_list() -> None:
 
 @pytest.mark.parametrize("clock", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_clock_period_is_positive(clock: float) -> None:
-    with pytest.raises(
-        OptionError, match=r"^clock_ns is .*: a clock period is a number of nanoseconds above 0$"
-    ):
+    with pytest.raises(OptionError, match=r"^clock_ns is .*: a clock period is a number of nanoseconds above 0$"):
         replace(CONFIG, clock_ns=clock)
 
 
@@ -158,9 +156,9 @@ def test_the_uncertainty_leaves_some_of_the_period(percent: float) -> None:
 HOSTILE = st.text(
     st.one_of(
         st.sampled_from("{}[]$\"\\; #'()~*?u0n-%"),
-        st.characters(
-            min_codepoint=0x20, max_codepoint=0xFFFF, exclude_characters="\x7f", categories=None
-        ).filter(lambda character: not 0xD800 <= ord(character) <= 0xDFFF),
+        st.characters(min_codepoint=0x20, max_codepoint=0xFFFF, exclude_characters="\x7f", categories=None).filter(
+            lambda character: not 0xD800 <= ord(character) <= 0xDFFF
+        ),
     ),
     max_size=12,
 )
@@ -183,9 +181,7 @@ def test_config_tcl_round_trips_through_tcl(
         *(text, text + "x", "x" + text, clock_ns, 27.0, sources, testbench, vectors, text * 2),
         *(csim, cosim, export, route),
     )
-    list_names = [
-        f"flow_{field.name}" for field in fields(config) if isinstance(getattr(config, field.name), tuple)
-    ]
+    list_names = [f"flow_{field.name}" for field in fields(config) if isinstance(getattr(config, field.name), tuple)]
     output = subprocess.run(
         ["tclsh", str(STUBS / "echo_config.tcl"), *list_names],
         input=config_tcl(config),
@@ -302,11 +298,7 @@ def test_the_script_may_lie_elsewhere(build: Path) -> None:
 @pytest.mark.parametrize("dialect", ["vitis_hls_2023_2", "vivado_hls_2019_2"])
 def test_missing_variables_are_all_named_before_any_command(build: Path, dialect: str) -> None:
     config = build / "scripts/config.tcl"
-    kept = [
-        line
-        for line in config.read_text().splitlines()
-        if not re.match("set flow_(part|vectors|export) ", line)
-    ]
+    kept = [line for line in config.read_text().splitlines() if not re.match("set flow_(part|vectors|export) ", line)]
     config.write_text("\n".join(kept))
     result = run(dialect, "csynth.tcl", build)
     assert result.returncode == 1
@@ -343,8 +335,7 @@ def test_a_blank_in_a_file_name_is_refused(build: Path) -> None:
     result = run("vitis_hls_2023_2", "csynth.tcl", build)
     assert result.returncode == 1
     assert result.stderr == (
-        "csynth.tcl: config.tcl names 'tb/my vectors': "
-        "add_files splits names at blanks, so a name may hold none\n"
+        "csynth.tcl: config.tcl names 'tb/my vectors': add_files splits names at blanks, so a name may hold none\n"
     )
 
 
@@ -408,9 +399,7 @@ def test_ooc_synthesises_and_on_request_routes(build: Path, route: bool, expecte
     result = run("vivado", "ooc.tcl", build)
     assert (result.returncode, result.stderr) == (0, "")
     assert calls(result) == expected
-    assert (
-        build / "work/ooc/clock.xdc"
-    ).read_text() == "create_clock -name ap_clk -period 10 [get_ports ap_clk]\n"
+    assert (build / "work/ooc/clock.xdc").read_text() == "create_clock -name ap_clk -period 10 [get_ports ap_clk]\n"
 
 
 @needs_tclsh
@@ -449,9 +438,7 @@ def test_ooc_names_missing_variables(build: Path) -> None:
     (build / "scripts/config.tcl").write_text("set flow_design digits\n")
     result = run("vivado", "ooc.tcl", build)
     assert result.returncode == 1
-    assert (
-        result.stderr == "ooc.tcl: config.tcl does not set: flow_top, flow_part, flow_clock_ns, flow_route\n"
-    )
+    assert result.stderr == "ooc.tcl: config.tcl does not set: flow_top, flow_part, flow_clock_ns, flow_route\n"
 
 
 @needs_tclsh

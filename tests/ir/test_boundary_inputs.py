@@ -157,7 +157,6 @@ def test_batches_of_a_step_function_alone(monkeypatch):
     assert all(p.inputs.tolist() == [[w] * 3 for w in p.wanted.tolist()] for p in parts)
 
 
-@pytest.mark.xfail(strict=True, reason="without a product every value is said to be reached, though 0 is not -1 or +1")
 def test_bipolar_values_that_do_not_exist():
     (batch,) = boundary_inputs(None, step([[0]], [-1], [1]), tensor(2, "b1"))
     assert (batch.reached == (batch.inputs == batch.wanted[:, None]).all(1)).all()

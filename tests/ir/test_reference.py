@@ -122,8 +122,6 @@ def test_single_bounds_cover_a_float32_run(models):
                 continue
             found = context[name].astype(np.float64).reshape(approximation.value.shape)
             error = np.broadcast_to(approximation.error, found.shape)
-            if isinstance(graph[name], Softmax):  # see test_softmax_of_far_logits_in_float32
-                error = error + 2.0**-149
             assert (np.abs(found - approximation.value) <= error).all(), (seed, name)
             compared += found.size
     assert compared > 3000
@@ -359,7 +357,7 @@ def test_nothing_is_decided_behind_a_softmax():
 @pytest.mark.parametrize("precision", [DOUBLE, SINGLE])
 def test_softmax_is_within_its_bound(precision):
     rng = np.random.default_rng(0)
-    for size in (0.1, 3.0, 10.0):  # for more see test_softmax_of_far_logits_in_float32
+    for size in (0.1, 3.0, 30.0, 100.0):
         x = rng.normal(size=(50, 2)) * size
         kind = np.float32 if precision == SINGLE else np.float64
         x = x.astype(np.float32).astype(np.float64)
@@ -381,7 +379,6 @@ def softmax_model():
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
 
 
-@pytest.mark.xfail(strict=True, reason="_TINY covers the underflow of float64, not that of float32 (2**-150)")
 def test_softmax_of_far_logits_in_float32():
     x = np.array([[0.0, -104.5]])
     run = run_of(Softmax("y", "x", 0), feed=x, precision=SINGLE)
@@ -389,7 +386,6 @@ def test_softmax_of_far_logits_in_float32():
     assert (np.abs(found - run.tensors["y"].value) <= run.tensors["y"].error).all()
 
 
-@pytest.mark.xfail(strict=True, reason="round_array takes -0.49999999999999994 for a tie")
 def test_the_greatest_number_above_minus_a_half():
     run = run_of(quant("q", "x", rounding=Rounding.HALF_AWAY), feed=np.array([[-0.49999999999999994, 0.0]]))
     assert run.decisions["q"].levels.tolist() == [[0, 0]]

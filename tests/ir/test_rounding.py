@@ -44,9 +44,6 @@ LARGE = [2.0**51 + 0.5, -(2.0**51) - 0.5, 2.0**52 - 0.5, 2.0**52 - 1.5, -(2.0**5
 @pytest.mark.parametrize("mode", list(Rounding))
 def test_arrays_and_rationals_at_and_around_every_tie(mode):
     values = [float(v) for v in (*PLACES, *NEAR_TIES, *LARGE)]
-    if mode is Rounding.HALF_AWAY:
-        assert [round_exact(Fraction(v), mode) for v in values] == [defined(Fraction(v), mode) for v in values]
-        values = [v for v in values if v != -0.49999999999999994]  # see the next test
     expected = [defined(Fraction(v), mode) for v in values]
     assert [round_exact(Fraction(v), mode) for v in values] == expected
     found = round_array(np.array(values), mode)
@@ -54,7 +51,6 @@ def test_arrays_and_rationals_at_and_around_every_tie(mode):
     assert found.astype(object).tolist() == expected
 
 
-@pytest.mark.xfail(strict=True, reason="x - floor(x) is rounded to 0.5 there, which is taken for a tie")
 def test_the_greatest_number_above_minus_a_half():
     assert round_array(np.array([-0.49999999999999994]), Rounding.HALF_AWAY).tolist() == [0.0]
 

@@ -51,9 +51,7 @@ def mock(tool: str, *arguments: str, build: Path, **environment: str) -> subproc
 
 
 def made(build: Path) -> list[str]:
-    return sorted(
-        str(path.relative_to(build / "work")) for path in (build / "work").rglob("*") if path.is_file()
-    )
+    return sorted(str(path.relative_to(build / "work")) for path in (build / "work").rglob("*") if path.is_file())
 
 
 FORMS = [
@@ -82,9 +80,7 @@ def test_a_mock_records_the_call_and_makes_the_reports(build: Path, tool: str, f
 def test_the_mock_of_vivado_makes_the_reports_of_ooc(build: Path) -> None:
     assert mock("vivado", "-mode", "batch", "-source", "ooc.tcl", build=build).returncode == 0
     assert made(build) == [
-        f"ooc/{stage}_{kind}.rpt"
-        for stage in ("routed", "synth")
-        for kind in ("hierarchy", "timing", "utilization")
+        f"ooc/{stage}_{kind}.rpt" for stage in ("routed", "synth") for kind in ("hierarchy", "timing", "utilization")
     ]
 
 
@@ -93,11 +89,7 @@ def test_the_mocks_make_the_reports_that_the_readme_names(build: Path) -> None:
     mock("vivado", "-mode", "batch", "-source", "ooc.tcl", build=build)
     readme = (vivado_scripts() / "README.md").read_text()
     for path in (Path(name) for name in made(build) if not name.endswith(".v")):
-        known = (
-            path.name
-            if path.parts[0] == "ooc"
-            else "/".join(path.parts[3:]).replace("digits_top", "<flow_top>")
-        )
+        known = path.name if path.parts[0] == "ooc" else "/".join(path.parts[3:]).replace("digits_top", "<flow_top>")
         assert known.replace("csynth.rpt", "csynth.xml") in readme
 
 

@@ -96,7 +96,6 @@ def test_random_chains():
     assert_contract(orient_channels, acted=0.1)
 
 
-@pytest.mark.xfail(strict=True, reason="the accumulator grows past MAX_BITS: 48 + 1 bits")
 def test_an_accumulator_of_48_bits():
     x = source("x", (1,), -(2**31), 2**31 - 1)
     d = dense("d", "x", [[2**15 + 1, -1]], "i48")
