@@ -303,10 +303,8 @@ def cases():
     return [random_case(number, graph, used) for number, graph in enumerate(graphs)]
 
 
-@pytest.fixture(scope="module")
-def library(cases, tmp_path_factory):
+def compiled_library(cases, folder):
     """All of them, compiled by two runs of g++ (one a core) and linked once."""
-    folder = tmp_path_factory.mktemp("designs")
     headers = {Path(p).name: t for p, t in cases[0].files.items() if p.startswith("csim/include/")}
     for name, text in headers.items():
         (folder / name).write_text(text)
@@ -345,8 +343,8 @@ def source_of(graph):
     return next(node for node in graph.nodes if isinstance(node, Source))
 
 
-def test_whole_designs_equal_the_integer_graph(cases, library):
-    assert len(cases) >= 60
+def check_whole_designs(cases, library):
+    """From AXI word to AXI word."""
     for number, case in enumerate(cases):
         source, design = source_of(case.graph), case.design
         x = random_inputs(source, number)
@@ -362,7 +360,8 @@ def layer_processes(case):
             yield identifier, process
 
 
-def test_layers_equal_the_integer_graph(cases, library):
+def check_layers(cases, library):
+    """Each on the input that it should get."""
     for number, case in enumerate(cases):
         source = source_of(case.graph)
         tensors = execute(case.graph, {source.name: random_inputs(source, number + 1)}, keep=True)
@@ -380,7 +379,8 @@ def test_layers_equal_the_integer_graph(cases, library):
             assert np.array_equal(found, expected), f"{case.name}, {identifier}: {process.plan}"
 
 
-def test_layers_are_right_at_every_boundary(cases, library):
+def check_boundaries(cases, library):
+    """Each layer where its sums lie on a boundary, and right below."""
     reached = 0
     for case in cases:
         for identifier, process in layer_processes(case):
@@ -406,6 +406,15 @@ def test_layers_are_right_at_every_boundary(cases, library):
                 assert np.array_equal(found, expected), f"{case.name}, {identifier}: {process.plan}"
                 reached += int(batch.reached.sum())
     assert reached > 1000
+
+
+def test_designs_equal_the_integer_graph(cases, tmp_path):
+    """One test: compiling takes most of it, and is done once."""
+    assert len(cases) >= 60
+    library = compiled_library(cases, tmp_path)
+    check_whole_designs(cases, library)
+    check_layers(cases, library)
+    check_boundaries(cases, library)
 
 
 def features(case):

@@ -202,7 +202,8 @@ class _Writer:
             text.result = f"{start} {sign} count" if start != "0" or sign == "-" else "count"
         else:
             down = self.number((stride < 0).astype(np.int64), "falls", "1 where the result falls")
-            text.result = f"{down} ? {start} - count : {start} + count"
+            fall, rise = f"{type_name(self.y)}({start} - count)", f"{type_name(self.y)}({start} + count)"
+            text.result = f"{down} ? {fall} : {rise}"
         text.result = f"{type_name(self.y)}({text.result})"
 
     def _search_stages(self, values: Ints, limit: int) -> None:
