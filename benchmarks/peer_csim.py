@@ -265,7 +265,7 @@ def compare(
 
 def row(name: str, tool: str, side: Side, reference: Reals, step: Reals | None) -> list[str]:
     if side.failure is not None or side.output is None:
-        return [name, tool, "", "", "", "cannot convert", "", ""]
+        return [name, tool, "", "", "", "fails: see below", "", ""]
     found = difference(side.output, reference, step)
     frames = len(reference)
     rate = f"{frames / statistics.median(side.call):,.0f}"

@@ -264,7 +264,7 @@ def _add_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions
         kind=layer.kind,
         header=_header(process, options),
         x_type=type_name(layer.x.element),
-        acc_type=type_name(layer.acc.element),
+        acc_type="ap_int<2>" if isinstance(layer.acc.element, Bipolar) else type_name(layer.acc.element),
         y_type=type_name(layer.y.element),
         pe=plan.pe,
         simd=plan.simd,
@@ -272,10 +272,13 @@ def _add_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions
     )
     if layer.dense is None:
         assert step is not None
+        argument = "x[p]"
+        if isinstance(layer.x.element, Bipolar):  # one bit that stands for -1 or +1
+            argument = f"{text.acc_type}(2 * x[p] - 1)"
         vars(text).update(
             words=process.in_words,
             channel_folds=channel_folds,
-            finish=f"{text.identifier}_step(x[p], p, {'neuron' if channel_folds > 1 else '0'})",
+            finish=f"{text.identifier}_step({argument}, p, {'neuron' if channel_folds > 1 else '0'})",
         )
     else:
         tables.append(_weights(text, layer.dense, process))
