@@ -185,7 +185,10 @@ def build_design(layers: tuple[Layer, ...], plan: Plan, axis_bits: int) -> Desig
             previous = processes[-1]
             assert isinstance(previous, LayerProcess)
             before = previous.out_lanes
-            if taken % before == 0 or before % taken == 0:  # the wider word crosses
+            # only a product gathers its folds into a wider word, or takes one in slices
+            gathers = taken % before == 0 and previous.layer.dense is not None
+            slices = before % taken == 0 and layer.dense is not None
+            if taken == before or gathers or slices:  # the wider word crosses
                 wide = max(taken, before)
                 processes[-1] = _with_lanes(previous, out_lanes=wide)
                 processes.append(LayerProcess(layer, decided, form, certificate, wide, given))
