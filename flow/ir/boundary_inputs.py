@@ -62,7 +62,7 @@ def boundary_inputs(dense: Dense | None, step: Step, x: TensorType) -> Iterator[
 
 
 def _targets(step: Step) -> tuple[Ints, Ints]:
-    inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
+    inside = step.inside
     channel = np.broadcast_to(np.arange(step.channels)[:, None], inside.shape)[inside]
     on = step.thresholds[inside]
     both = np.unique(np.stack([np.tile(channel, 2), np.concatenate([on, on - 1])]), axis=1)

@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import ClassVar, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flow.errors import VerifyError
 from flow.ir.graph import Graph, Node
-from flow.ir.types import MAX_BITS, Bipolar, ElementType, Ints, IntType, freeze, type_of_values
+from flow.ir.types import MAX_BITS, Bipolar, ElementType, Ints, IntType, type_of_values
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -45,15 +46,8 @@ class TensorType:
         return math.prod(self.shape)
 
 
-class _Arrays:
-    def __post_init__(self) -> None:
-        for value in vars(self).values():
-            if isinstance(value, np.ndarray):
-                freeze(value)
-
-
 @dataclass(frozen=True, eq=False)
-class Source(_Arrays, Node):
+class Source(Node):
     """The integers that arrive, one frame at a time; ``lo`` and ``hi`` are (1,) or one for each channel."""
 
     shape: Shape
@@ -70,7 +64,7 @@ class Source(_Arrays, Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(_Arrays, Node):
+class Dense(Node):
     """``y = x @ weight``, summed exactly in ``acc``; ``weight`` is (inputs, outputs)."""
 
     operands: ClassVar[tuple[str, ...]] = ("x",)
@@ -125,7 +119,7 @@ def _term_ranges(weight: Ints, x: TensorType) -> tuple[Ints, Ints]:
 
 
 @dataclass(frozen=True, eq=False)
-class Step(_Arrays, Node):
+class Step(Node):
     """One monotone step function for each channel: ``start + stride * (number of thresholds <= x)``.
 
     It is the exact meaning of everything that stands between an accumulator and the next quantiser. A plan
@@ -155,6 +149,12 @@ class Step(_Arrays, Node):
     @property
     def channels(self) -> int:
         return int(self.thresholds.shape[0])
+
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which thresholds lie inside the interval: those at which the value really changes."""
+        within: NDArray[np.bool_] = (self.thresholds > self.lo[:, None]) & (self.thresholds <= self.hi[:, None])
+        return within
 
     def ends(self) -> tuple[Ints, Ints]:
         """The value of each channel at its least and at its greatest input."""
@@ -234,6 +234,14 @@ class Flatten(Node):
 DataflowOp: TypeAlias = Source | Dense | Step | Flatten
 DataflowGraph: TypeAlias = Graph[DataflowOp]
 DATAFLOW_OPS: tuple[type[DataflowOp], ...] = (Source, Dense, Step, Flatten)
+
+
+def product_before(step: Step, graph: DataflowGraph) -> Dense | None:
+    """The product that a step reads, channel by channel, if nothing else sees its sums; else None."""
+    dense = graph[step.x]
+    if not isinstance(dense, Dense) or graph.users[dense.name] != (step,) or dense.name in graph.outputs:
+        return None
+    return dense if step.channels == dense.weight.shape[1] else None
 
 
 def infer_types(graph: DataflowGraph) -> dict[str, TensorType]:

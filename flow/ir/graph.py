@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from flow.errors import VerifyError
+from flow.ir.types import freeze
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,11 @@ class Node:
     operands: ClassVar[tuple[str, ...]] = ()
 
     name: str
+
+    def __post_init__(self) -> None:
+        for value in vars(self).values():
+            if isinstance(value, np.ndarray):
+                freeze(value)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -15,18 +15,9 @@ import numpy as np
 from flow.errors import VerifyError
 from flow.ir.graph import Graph, Node
 from flow.ir.rounding import Rounding
-from flow.ir.types import Bipolar, ElementType, Ints, IntType, Reals, freeze
+from flow.ir.types import Bipolar, ElementType, Ints, IntType, Reals
 
 Shape: TypeAlias = tuple[int, ...]
-
-
-class _Arrays:
-    """Makes every array of a node read-only."""
-
-    def __post_init__(self) -> None:
-        for value in vars(self).values():
-            if isinstance(value, np.ndarray):
-                freeze(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +28,14 @@ class Input(Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Constant(_Arrays, Node):
+class Constant(Node):
     """Numbers of the file: each float is the rational that it is."""
 
     value: Reals
 
 
 @dataclass(frozen=True, eq=False)
-class QuantizedConstant(_Arrays, Node):
+class QuantizedConstant(Node):
     """``levels * scale``, with the zero point already taken off ``levels``; ``scale`` broadcasts."""
 
     levels: Ints
@@ -52,7 +43,7 @@ class QuantizedConstant(_Arrays, Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Quant(_Arrays, Node):
+class Quant(Node):
     """``(clip(round(x / scale + zero_point)) - zero_point) * scale``; scale and zero point broadcast."""
 
     operands: ClassVar[tuple[str, ...]] = ("x",)
@@ -85,7 +76,7 @@ class Quant(_Arrays, Node):
 
 
 @dataclass(frozen=True, eq=False)
-class BipolarQuant(_Arrays, Node):
+class BipolarQuant(Node):
     """Level +1 where ``x / scale + zero_point >= 0``, else -1; the value is ``(level - zero_point) * scale``."""
 
     operands: ClassVar[tuple[str, ...]] = ("x",)
@@ -166,7 +157,7 @@ class LeakyRelu(Node):
 
 
 @dataclass(frozen=True, eq=False)
-class BatchNorm(_Arrays, Node):
+class BatchNorm(Node):
     """``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, the parameters shaped to broadcast."""
 
     operands: ClassVar[tuple[str, ...]] = ("x",)

@@ -143,7 +143,7 @@ def prove(step: Step, form: Form) -> Certificate:
     Raises:
         ExactnessError: They differ, at the named channel and input.
     """
-    inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
+    inside = step.inside
     if isinstance(form, Table):  # not monotone by its making: look at every input
         offsets = np.arange(int((step.hi - step.lo).max()) + 1)
         points = np.minimum(step.lo[:, None] + offsets, step.hi[:, None])
@@ -189,7 +189,7 @@ def _boundaries(step: Step) -> tuple[Ints, Ints, Ints]:
     size = np.abs(step.stride)[:, None]
     count = step.thresholds.shape[1]
     rank = np.arange(count)[None, :]
-    inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
+    inside = step.inside
     value: Ints = (step.start[:, None] + size * (rank + 1)).astype(np.int64)
     falling = (sign < 0)[:, None]
     # value of the mirrored function after its threshold 1 - T: the value before T
@@ -224,7 +224,7 @@ def solve_shift(step: Step) -> Shift | None:
 
 def _likely_shifts(step: Step) -> list[int]:
     """The shifts that the widest run of boundaries of any channel allows."""
-    inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
+    inside = step.inside
     runs = inside.sum(1)
     channel = int(runs.argmax())
     row = step.thresholds[channel][inside[channel]]
@@ -238,7 +238,7 @@ def _likely_shifts(step: Step) -> list[int]:
 def _shift_with_bias(
     step: Step, shift: int, rounding: Literal[Rounding.FLOOR, Rounding.HALF_EVEN], lo: int, hi: int
 ) -> Shift | None:
-    inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
+    inside = step.inside
     bias = np.zeros(step.channels, np.int64)
     half = (1 << shift) >> 1
     for channel in range(step.channels):

@@ -5,18 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Dense, Step
+from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Step, product_before
 
 
 def divide_common_factors(graph: DataflowGraph) -> DataflowGraph:
     """Only in front of a step function, whose thresholds are divided too (rounded up)."""
     changed: dict[str, DataflowOp] = {}
     for node in graph.nodes:
-        if not isinstance(node, Step) or not isinstance(dense := graph[node.x], Dense):
-            continue
-        if graph.users[dense.name] != (node,) or dense.name in graph.outputs:
-            continue
-        if node.channels != dense.weight.shape[1]:
+        if not isinstance(node, Step) or (dense := product_before(node, graph)) is None:
             continue
         factor = np.maximum(np.gcd.reduce(dense.weight, axis=0), 1)
         if bool((factor == 1).all()):

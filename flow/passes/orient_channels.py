@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Dense, Step
+from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Dense, Step, product_before
 from flow.ir.types import MAX_BITS, Ints, IntType
 
 
@@ -14,11 +14,7 @@ def orient_channels(graph: DataflowGraph) -> DataflowGraph:
     """Only where the negated weights need no wider type, and nothing else reads the accumulator."""
     changed: dict[str, DataflowOp] = {}
     for node in graph.nodes:
-        if not isinstance(node, Step) or not isinstance(dense := graph[node.x], Dense):
-            continue
-        if graph.users[dense.name] != (node,) or dense.name in graph.outputs:
-            continue
-        if node.channels != dense.weight.shape[1]:
+        if not isinstance(node, Step) or (dense := product_before(node, graph)) is None:
             continue
         flip = (node.stride < 0) & _negatable(dense)
         if not bool(flip.any()):
@@ -39,7 +35,7 @@ def _negatable(dense: Dense) -> NDArray[np.bool_]:
 
 def mirrored(step: Step, flip: NDArray[np.bool_]) -> Step:
     """The step of ``-x`` in the channels of ``flip``."""
-    inside = (step.thresholds > step.lo[:, None]) & (step.thresholds <= step.hi[:, None])
+    inside = step.inside
     at_hi = step.ends()[1]
     # thresholds in reverse, those that are never reached at the end of the row
     turned: Ints = np.sort(np.where(inside, 1 - step.thresholds, NEVER), axis=1)
