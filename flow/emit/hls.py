@@ -20,7 +20,7 @@ from flow.emit.render import render, static
 from flow.emit.steps import StepText, step_text
 from flow.ir.dataflow import Dense
 from flow.ir.types import Bipolar, Ints, IntType
-from flow.plan.design import Design, Gearbox, LayerProcess, Port, Process
+from flow.plan.design import Design, Gearbox, LayerProcess, Port, Process, container_bits
 from flow.plan.estimate import FIFO_DEPTH
 
 Dialect: TypeAlias = Literal["vitis", "vivado"]
@@ -206,9 +206,7 @@ def _process(number: int, process: Process, design: Design, names: Names, option
 
 def _add_gearbox(text: SimpleNamespace, box: Gearbox) -> None:
     element = type_name(box.element)
-    container = 1
-    while container < box.element.bits:
-        container *= 2
+    container = container_bits(box.element)
     signed = isinstance(box.element, IntType) and box.element.signed
     stored = f"ap_{'' if signed else 'u'}int<{container}>"
     high = f"{container} * i + {container - 1}" if container > 1 else "i"

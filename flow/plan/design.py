@@ -214,9 +214,14 @@ def _with_lanes(process: LayerProcess, *, out_lanes: int) -> LayerProcess:
     return LayerProcess(process.layer, process.plan, process.form, process.certificate, process.in_lanes, out_lanes)
 
 
+def container_bits(element: ElementType) -> int:
+    """The bits that a value takes in a word of an AXI stream: the next power of two."""
+    return next(c for c in _CONTAINERS if c >= element.bits)
+
+
 def port(tensor: TensorType, axis_bits: int) -> Port:
     """The port through which a tensor enters or leaves."""
-    container = next(c for c in _CONTAINERS if c >= tensor.element.bits)
+    container = container_bits(tensor.element)
     return Port(tensor.element, tensor.size, max(axis_bits, container), container)
 
 
