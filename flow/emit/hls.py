@@ -100,6 +100,7 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
         ),
         "dialect": options.dialect,
         "processes": processes,
+        "any_xnor": any(process.layer.xnor for process in design.layers),
         "streams": streams,
         **ports,
     }
@@ -362,7 +363,7 @@ def _add_product(text: SimpleNamespace, process: LayerProcess, options: HlsOptio
         chunk.x = f"x[i{chunk.offset}]"
         match x, w:
             case Bipolar(), Bipolar():
-                chunk.term = f"({chunk.x} == w) ? 1 : 0"
+                chunk.bits = chunk.lanes
             case Bipolar(), IntType():
                 chunk.term = f"({chunk.x} == 1) ? ap_int<{w.bits + 1}>(w) : ap_int<{w.bits + 1}>(-w)"
             case IntType(), Bipolar():
@@ -371,6 +372,7 @@ def _add_product(text: SimpleNamespace, process: LayerProcess, options: HlsOptio
             case _:
                 lo, hi = _product_range(layer.dense.weight, layer.x.lo, layer.x.hi)
                 product = type_name(IntType.holding(lo, hi))
+    text.xnor = layer.xnor
     if layer.xnor:  # count the equal bits: the sum is twice the count, less the number of inputs
         sum_type = f"ap_uint<{layer.inputs.bit_length()}>"
         total = f"{type_name(acc)}(2 * total - {layer.inputs})"

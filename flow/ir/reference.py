@@ -112,15 +112,15 @@ class Decision:
 
 def lsb_of(values: Reals) -> int | None:
     """The greatest ``e`` such that every value is a multiple of ``2**e``; None if not all are finite."""
-    nonzero = values[values != 0]
-    if nonzero.size == 0:
-        return 0
-    if not bool(np.isfinite(nonzero).all()):
+    pattern = np.ascontiguousarray(values, np.float64).view(np.int64)
+    fraction = pattern & ((1 << 52) - 1)
+    # a value less its lowest one, which the subtraction of the two gives back; a power of two is its own
+    without = np.where(fraction == 0, 0, pattern & (pattern - 1)).view(np.float64)
+    lowest = np.abs(values - without)
+    least = float(np.min(lowest, initial=np.inf, where=lowest != 0))
+    if not np.isfinite(lowest).all():
         return None
-    mantissa, exponent = np.frexp(nonzero)
-    whole = (mantissa * 2.0**53).astype(np.int64)
-    lowest = whole & -whole
-    return int((exponent - 53 + np.log2(lowest.astype(np.float64)).astype(np.int64)).min())
+    return int(np.frexp(least)[1]) - 1 if np.isfinite(least) else 0
 
 
 class Evaluation:
@@ -175,7 +175,7 @@ class Evaluation:
             case Constant(value=value):
                 return self._exact(value)
             case QuantizedConstant(levels=levels, scale=scale):
-                return self._product(self._exact(levels.astype(np.float64)), self._exact(scale))
+                return self._product(self._integers(levels), self._exact(scale))
             case Quant() | BipolarQuant():
                 return self._quantize(node, t[node.x])
             case MatMul(x=x, weight=weight):
@@ -187,7 +187,7 @@ class Evaluation:
             case Clip(x=x, lo=lo, hi=hi):
                 bounds = lsb_of(np.array([b for b in (lo, hi) if np.isfinite(b)]))
                 lsb = None if t[x].lsb is None or bounds is None else min(t[x].lsb or 0, bounds)
-                return self._rounded(np.clip(t[x].value, lo, hi), t[x].error, lsb)
+                return self._rounded(np.clip(t[x].value, lo, hi), lsb, lambda: t[x].error)
             case LeakyRelu(x=x, slope=slope):
                 low = self._product(t[x], self._exact(np.array(slope)))
                 return Approximation(
@@ -251,17 +251,27 @@ class Evaluation:
     def _exact(self, value: Reals) -> Approximation:
         return Approximation(value, np.zeros(()), lsb_of(value))
 
-    def _rounded(self, value: Reals, error: Reals, lsb: int | None) -> Approximation:
-        """The result of one rounded operation: exact where every value fits the significand."""
-        greatest = np.abs(value).max(initial=0.0)
-        if lsb is not None and greatest <= 2.0 ** min(self.precision + lsb, 1000):
-            return Approximation(value, np.zeros(()), lsb)
-        return Approximation(value, error + self.unit * np.abs(value) + self.tiny, None)
+    def _integers(self, levels: Ints) -> Approximation:
+        return Approximation(levels.astype(np.float64), np.zeros(()), 0)
+
+    def _rounded(self, value: Reals, lsb: int | None, error: Callable[[], Reals]) -> Approximation:
+        """The result of one rounded operation: exact where every value fits the significand.
+
+        Args:
+            value: As float64 has it.
+            lsb: Every true value is a multiple of ``2**lsb``; None where that is not known.
+            error: What the errors of the operands amount to, computed if it is needed.
+        """
+        if lsb is not None:
+            greatest = max(value.max(initial=0.0), -value.min(initial=0.0))
+            if greatest <= 2.0 ** min(self.precision + lsb, 1000):
+                return Approximation(value, np.zeros(()), lsb)
+        return Approximation(value, error() + self.unit * np.abs(value) + self.tiny, None)
 
     def _feed(self, feed: Feed) -> Approximation:
         if not isinstance(feed, Levels):
             return self._exact(feed.astype(np.float64))
-        level = self._exact(feed.levels.astype(np.float64))
+        level = self._integers(feed.levels)
         scale = np.array([float(s) for s in feed.scale])
         offset = np.array([float(o) for o in feed.offset])
         scaled = self._product(level, self._rational(scale, feed.scale))
@@ -277,19 +287,30 @@ class Evaluation:
 
     def _sum(self, x: Approximation, y: Approximation) -> Approximation:
         lsb = None if x.lsb is None or y.lsb is None else min(x.lsb, y.lsb)
-        return self._rounded(x.value + y.value, x.error + y.error, lsb)
+        return self._rounded(x.value + y.value, lsb, lambda: x.error + y.error)
 
     def _product(self, x: Approximation, y: Approximation) -> Approximation:
         lsb = None if x.lsb is None or y.lsb is None else x.lsb + y.lsb
-        error = np.abs(x.value) * y.error + x.error * np.abs(y.value) + x.error * y.error
-        return self._rounded(x.value * y.value, error, lsb)
+
+        def error() -> Reals:
+            return np.abs(x.value) * y.error + x.error * np.abs(y.value) + x.error * y.error
+
+        return self._rounded(x.value * y.value, lsb, error)
 
     def _quotient(self, x: Approximation, y: Approximation) -> Approximation:
         with np.errstate(divide="ignore", invalid="ignore"):
             value = x.value / y.value
-            error = (x.error + np.abs(value) * y.error) / np.maximum(np.abs(y.value) - y.error, 0.0)
-        exact = x.lsb is not None and y.lsb is not None and bool((np.frexp(np.abs(y.value))[0] == 0.5).all())
-        return self._rounded(value, np.nan_to_num(error, nan=np.inf), lsb_of(value) if exact else None)
+        significand, exponent = np.frexp(np.abs(y.value))
+        lsb = None
+        if x.lsb is not None and y.lsb is not None and bool((significand == 0.5).all()):  # by powers of two
+            lsb = x.lsb - int(exponent.max()) + 1
+
+        def error() -> Reals:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                spread = (x.error + np.abs(value) * y.error) / np.maximum(np.abs(y.value) - y.error, 0.0)
+            return np.nan_to_num(spread, nan=np.inf)
+
+        return self._rounded(value, lsb, error)
 
     def _power(self, x: Approximation, exponent: float) -> Approximation:
         if exponent == 0.5:
@@ -334,7 +355,7 @@ class Evaluation:
         levels = self._levels(node, position)
         self.decisions[node.name] = Decision(levels, position.value, position.error)
         handed_on = self.forced.get(node.name, levels)
-        centred = self._sum(self._exact(handed_on.astype(np.float64)), _negated(zero_point))
+        centred = self._sum(self._integers(handed_on), _negated(zero_point))
         return self._product(centred, scale)
 
     def _levels(self, node: Quantizer, position: Approximation) -> Ints:

@@ -10,8 +10,10 @@ exact reference. What stays at the end of the network runs on the host.
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm, prod
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flow.errors import OptionError, Unsupported, UnsupportedModelError
 from flow.ir.dataflow import DataflowGraph, DataflowOp, Dense, Flatten, Source, Step, infer_types
@@ -41,9 +43,12 @@ from flow.ir.reference import Evaluation, Levels, evaluate, lsb_of
 from flow.ir.types import MAX_BITS, Bipolar, Ints, IntType, Reals
 from flow.passes.boundaries import find_step
 
+_Number = TypeVar("_Number", bound=np.generic)
+
 MAX_WEIGHT_BITS = 32
 MAX_UNQUANTIZED_BITS = 16
 """A float parameter without a quantiser is taken as integers if it is a multiple of one step, this wide."""
+_CACHED = 1 << 15  # elements that the host's part is evaluated on at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,7 @@ class IntegerModel:
         With an input type the frames are rounded to its grid, to even at ties, and clipped.
         """
         if self.head is not None:
-            name = next(n.name for n in self.head.nodes if isinstance(n, Input))
-            return Evaluation(self.head, {name: frames}).decisions[self.head.outputs[0]].levels
+            return np.concatenate([self._head_levels(part) for part in _in_parts(frames)])
         assert self.input_type is not None
         scaled = frames / float(self.input_type.scale)
         if isinstance(self.input_type.element, Bipolar):
@@ -100,11 +104,20 @@ class IntegerModel:
 
     def decode(self, integers: Ints) -> Reals:
         """The model's output for the integers that leave the hardware, in float64."""
-        feed = self.encodings[self.output].levels(integers)
         name = next(n.name for n in self.tail.nodes if isinstance(n, Input))
-        if self.tail.outputs == (name,):
-            return Evaluation(self.tail, {name: feed}).tensors[name].value
-        return evaluate(self.tail, {name: feed})[self.tail.outputs[0]]
+        encoding = self.encodings[self.output]
+        parts = [evaluate(self.tail, {name: encoding.levels(part)}) for part in _in_parts(integers)]
+        return np.concatenate([part[self.tail.outputs[0]] for part in parts])
+
+    def _head_levels(self, frames: Reals) -> Ints:
+        assert self.head is not None
+        name = next(n.name for n in self.head.nodes if isinstance(n, Input))
+        return Evaluation(self.head, {name: frames}).decisions[self.head.outputs[0]].levels
+
+
+def _in_parts(frames: NDArray[_Number]) -> list[NDArray[_Number]]:
+    """A batch in pieces that stay in the processor's cache."""
+    return np.array_split(frames, max(1, frames.size // _CACHED))
 
 
 def integerize(graph: ModelGraph, input_type: InputType | None = None) -> IntegerModel:
