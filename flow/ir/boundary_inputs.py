@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.ir.dataflow import Dense, Step, TensorType
+from flow.ir.dataflow import Dense, Step, TensorType, over_channels
 from flow.ir.types import Bipolar, Ints
 
 _ELEMENTS = 1 << 23  # of inputs that are made at once
@@ -46,7 +46,7 @@ def boundary_inputs(dense: Dense | None, step: Step, x: TensorType) -> Iterator[
         for low in range(0, wanted.size, _ELEMENTS // max(x.size, 1) or 1):
             part = slice(low, low + (_ELEMENTS // max(x.size, 1) or 1))
             inputs = np.broadcast_to(_inside(wanted[part], x)[:, None], (wanted[part].size, x.size)).copy()
-            inputs = np.clip(inputs, np.resize(x.lo, x.size), np.resize(x.hi, x.size))
+            inputs = np.clip(inputs, *over_channels(x, x.size))
             yield BoundaryBatch(inputs, wanted[part], channel[part], _inside(wanted[part], x) == wanted[part])
         return
     if step.channels == 1:
@@ -83,8 +83,7 @@ def _solve(weights: Ints, wanted: Ints, x: TensorType) -> Ints:
     """
     cases, inputs = weights.shape
     unit = 2 if isinstance(x.element, Bipolar) else 1
-    lo = np.broadcast_to(x.lo, (inputs,))
-    hi = np.broadcast_to(x.hi, (inputs,))
+    lo, hi = over_channels(x, inputs)
     order = np.argsort(-np.abs(weights), axis=1, kind="stable")
     sorted_weights = np.take_along_axis(weights, order, 1)
     low, high = lo[order], hi[order]

@@ -111,9 +111,18 @@ class Dense(Node):
         return x @ self.weight
 
 
+def over_channels(x: TensorType, channels: int) -> tuple[Ints, Ints]:
+    """The interval of each of ``channels`` channels, where ``x`` has one for all, for each channel, or for each
+    element; element ``i`` is in channel ``i % channels``.
+    """
+    if x.lo.size % channels == 0:
+        return x.lo.reshape(-1, channels).min(0), x.hi.reshape(-1, channels).max(0)
+    repeats = channels // x.lo.size
+    return np.tile(x.lo, repeats), np.tile(x.hi, repeats)
+
+
 def _term_ranges(weight: Ints, x: TensorType) -> tuple[Ints, Ints]:
-    lo = np.broadcast_to(x.lo, (weight.shape[0],))[:, None]
-    hi = np.broadcast_to(x.hi, (weight.shape[0],))[:, None]
+    lo, hi = (bound[:, None] for bound in over_channels(x, weight.shape[0]))
     at_lo, at_hi = weight * lo, weight * hi
     return np.minimum(at_lo, at_hi), np.maximum(at_lo, at_hi)
 
@@ -174,12 +183,8 @@ class Step(Node):
         unit = 2 if isinstance(self.element, Bipolar) else 1
         if not bool((np.abs(self.stride) == unit).all()):
             raise VerifyError(f"'{self.name}': strides must be {unit} or -{unit} for {self.element}")
-        if x.lo.size > 1 and self.channels in (1, x.size):
-            known = int(self.lo.max()) <= int(x.lo.min()) and int(self.hi.min()) >= int(x.hi.max())
-            if x.lo.size == self.channels:
-                known = bool((self.lo <= x.lo).all() and (self.hi >= x.hi).all())
-        else:
-            known = bool((self.lo <= x.lo).all() and (self.hi >= x.hi).all())
+        lo, hi = over_channels(x, self.channels)
+        known = bool((self.lo <= lo).all() and (self.hi >= hi).all())
         if not known:
             raise VerifyError(f"'{self.name}': its input leaves the interval for which it is known")
         at_lo, at_hi = self.ends()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.errors import OptionError, Unsupported, UnsupportedModelError
-from flow.ir.dataflow import DataflowGraph, DataflowOp, Dense, Flatten, Source, Step, infer_types
+from flow.ir.dataflow import DataflowGraph, DataflowOp, Dense, Flatten, Source, Step, infer_types, over_channels
 from flow.ir.graph import Graph
 from flow.ir.input_type import InputType
 from flow.ir.model import (
@@ -202,12 +202,7 @@ class _Integerizer:
         segment, channels, shape = self._segment(leaf, node)
         x = infer_types(Graph(tuple(self.nodes), ()))[leaf]
         size = prod(shape)
-        if x.lo.size in (1, size):
-            lo, hi = np.broadcast_to(x.lo, (size,)), np.broadcast_to(x.hi, (size,))
-        elif channels > 1:
-            lo, hi = np.resize(x.lo, size), np.resize(x.hi, size)
-        else:
-            lo, hi = np.array([x.lo.min()]), np.array([x.hi.max()])
+        lo, hi = over_channels(x, size)
         source = leaf
         if self.shapes[leaf] != self.shapes[node.name]:
             source = f"{node.name}:flat"
@@ -220,8 +215,8 @@ class _Integerizer:
                 step.thresholds,
                 step.start,
                 step.stride,
-                lo.copy(),
-                hi.copy(),
+                lo,
+                hi,
                 node.element,
             )
         )

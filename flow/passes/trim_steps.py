@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Step, infer_types
+from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Step, infer_types, over_channels
 
 
 def trim_steps(graph: DataflowGraph) -> DataflowGraph:
@@ -15,11 +15,7 @@ def trim_steps(graph: DataflowGraph) -> DataflowGraph:
     def trimmed(node: DataflowOp) -> DataflowOp:
         if not isinstance(node, Step):
             return node
-        x = types[node.x]
-        if x.lo.size == node.channels:
-            lo, hi = x.lo, x.hi
-        else:
-            lo, hi = np.full(node.channels, x.lo.min()), np.full(node.channels, x.hi.max())
+        lo, hi = over_channels(types[node.x], node.channels)
         inside = (node.thresholds > lo[:, None]) & (node.thresholds <= hi[:, None])
         width = int(inside.sum(1).max(initial=0))
         if (
@@ -31,6 +27,6 @@ def trim_steps(graph: DataflowGraph) -> DataflowGraph:
             return node
         below = (node.thresholds <= lo[:, None]).sum(1)
         kept = np.sort(np.where(inside, node.thresholds, NEVER), axis=1)[:, :width]
-        return replace(node, thresholds=kept, start=node.start + node.stride * below, lo=lo.copy(), hi=hi.copy())
+        return replace(node, thresholds=kept, start=node.start + node.stride * below, lo=lo, hi=hi)
 
     return graph.map(trimmed)

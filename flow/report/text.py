@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report as text: tables for a terminal."""
 
+from collections.abc import Iterable
 from io import StringIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flow.report.schema import BuildReport, Figure
+from flow.report.schema import BuildReport, Estimated, Figure, Measured
 
 
 def render_text(report: BuildReport, *, width: int = 150) -> str:
@@ -27,10 +28,12 @@ def print_report(report: BuildReport, console: Console) -> None:
     )
     console.print(_layers(report))
     console.print(_totals(report))
+    latency = f"{_figure(report.latency)} cycles"
+    if report.latency is not None:
+        latency += f" ({report.latency.value / report.clock_mhz:.2f} us)"
+    known = ", ".join(filter(None, (_known([report.interval, report.latency]), _error(report.latency))))
     console.print(
-        f"a frame every {_figure(report.interval)} cycles, {_figure(report.fps)} frames/s, "
-        f"latency {_figure(report.latency)} cycles "
-        f"({_value(report.latency) / report.clock_mhz:.2f} us); estimated, {_error(report.latency)}"
+        f"a frame every {_figure(report.interval)} cycles, {_figure(report.fps)} frames/s, latency {latency}; {known}"
     )
     console.print(f"plan: {report.optimality}; binding resource: {report.binding.upper()}")
     console.print(f"host: {report.host_input}; {report.host_output}", markup=False)
@@ -43,7 +46,8 @@ def print_report(report: BuildReport, console: Console) -> None:
 
 
 def _layers(report: BuildReport) -> Table:
-    table = Table(title="Layers (resources are estimated)", title_justify="left")
+    resources = _known([figure for layer in report.layers for figure in layer.resources.values()])
+    table = Table(title=f"Layers (resources are {resources})", title_justify="left")
     for name in ("layer", "shape", "w", "in", "acc", "out", "PE", "SIMD", "memory", "step function"):
         table.add_column(name)
     for name in ("cycles", "LUT", "FF", "DSP", "BRAM18"):
@@ -67,21 +71,21 @@ def _layers(report: BuildReport) -> Table:
 
 
 def _totals(report: BuildReport) -> Table:
-    table = Table(title="Resources of the design (estimated)", title_justify="left")
+    table = Table(title=f"Resources of the design ({_known(report.total.values())})", title_justify="left")
     table.add_column("resource")
     for name in (*report.parts, "total", "board", "share"):
         table.add_column(name, justify="right")
     table.add_column("error of the estimate")
     for name, figure in report.total.items():
         budget = report.budget[name]
-        if not budget and not _value(figure):
+        if not budget and figure is not None and not figure.value:
             continue
         table.add_row(
             name.upper(),
             *(f"{part[name]:,}" for part in report.parts.values()),
             _figure(figure),
             f"{budget:,}",
-            f"{_value(figure) / budget:.1%}" if budget else "-",
+            f"{figure.value / budget:.1%}" if budget and figure is not None else "-",
             _error(figure),
         )
     return table
@@ -99,9 +103,14 @@ def _checks(report: BuildReport) -> Table:
     return table
 
 
-def _value(figure: Figure) -> float:
-    assert figure is not None
-    return figure.value
+def _known(figures: Iterable[Figure]) -> str:
+    """How the figures are known: by estimate, or by which tools."""
+    kinds = {
+        "estimated" if isinstance(figure, Estimated) else f"measured by {figure.tool} {figure.version}"
+        for figure in figures
+        if isinstance(figure, Estimated | Measured)
+    }
+    return ", ".join(sorted(kinds)) or "unknown"
 
 
 def _figure(figure: Figure) -> str:

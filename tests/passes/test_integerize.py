@@ -257,7 +257,6 @@ def test_every_step_is_that_of_the_reference_on_its_whole_interval():
         assert node.evaluate(points)[inside, c].tolist() == exact[inside, c].tolist()
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="Dense cannot use an interval for each element of (2, 3)")
 def test_parameters_that_differ_from_position_to_position_in_front_of_a_product():
     graph = model(
         Input("x", (2, 3)),
@@ -293,8 +292,5 @@ def test_parameters_that_differ_from_position_to_position_behind_a_product():
     assert np.array_equal(execute(found.graph, {"a": found.encode(frames)})["y"], levels)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=VerifyError, reason="Step.verify compares every element with the widest channel of its input"
-)
 def test_parameters_that_differ_from_position_to_position_are_a_valid_graph():
     verify_dataflow(integerize(model(*POSITIONS)).graph)
