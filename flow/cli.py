@@ -236,6 +236,7 @@ def sim(folder: Path, data: Path, save: Path | None, trace: bool, as_json: bool)
         summary = {
             "frames": result.frames,
             "accuracy": result.accuracy,
+            "clipped": result.clipped,
             "compared": result.comparison.compared,
             "differences": different,
             "frames_that_differ": sorted(result.comparison.frames),
@@ -268,6 +269,8 @@ def _print_simulation(result: "SimulationResult") -> None:
     )
     if result.accuracy is not None:
         click.echo(f"accuracy: {result.accuracy:.2%}")
+    if result.clipped:
+        click.echo(f"{result.clipped:,} values of the data lie outside the input type and were clipped to it")
     for mismatch in comparison.first:
         click.echo(f"  {mismatch}")
     if comparison.differences > len(comparison.first):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole way: a QONNX file to a verified HLS design and its report."""
 
+import errno
 import hashlib
 import json
 import re
@@ -43,6 +44,7 @@ Progress = Callable[[str], None]
 TOP = "network"
 VECTOR_FRAMES = 20
 """Frames of the test bench: co-simulation runs them cycle by cycle."""
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def build(
     progress(f"import: {path.name}")
     compiled = compile_model(path, input_type, observe)
     user = load_data(Path(data), compiled.frame_shape) if data is not None else None
+    if user is not None and (clipped := compiled.integers.clipped(user.x)):
+        progress(f"{clipped:,} of {user.x.size:,} values of the data lie outside the input type and are clipped to it")
     layers = layers_of(compiled.graph)
     progress(f"integer graph: {len(layers)} layers, {sum(x.macs for x in layers):,} MACs a frame")
 
@@ -373,6 +377,8 @@ def _temporary_beside(folder: Path) -> Iterator[Path]:
         shutil.copy(error.log, kept)
         raise ToolFailedError(error.message.partition("\n  log: ")[0], log=kept, remedy=error.remedy) from error
     except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
         raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

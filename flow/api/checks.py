@@ -13,7 +13,6 @@ from flow.emit.hls import Names
 from flow.frontend.float_run import run_float32
 from flow.ir.boundary_inputs import boundary_inputs
 from flow.ir.dataflow import execute
-from flow.ir.model import ModelGraph
 from flow.ir.near_ties import FloatComparison, activation_quantizers, compare_float32, parameter_quantizers
 from flow.ir.reference import Evaluation, Feed
 from flow.ir.types import Ints, Reals
@@ -117,20 +116,19 @@ def check_integers(compiled: Compiled, batches: Sequence[Frames]) -> Check:
     """The integer graph against the exact reference: the levels of every quantiser, and the output."""
     total = NOTHING
     for batch in batches:
-        expected = reference_levels(compiled.model, compiled.input_name, feed_of(compiled, batch))
+        run = Evaluation(compiled.model, {compiled.input_name: feed_of(compiled, batch)})
         found = execute(compiled.graph, {compiled.integers.source.name: batch.integers}, keep=True)
-        total += compare(expected, found, batch.first)
-        total += _compare_output(compiled, batch, found[compiled.integers.output])
+        total += compare(levels_of(run), found, batch.first)
+        total += _compare_output(compiled, run, found[compiled.integers.output])
     return _check("integer graph against the exact reference", _titles(batches), total)
 
 
-def reference_levels(model: ModelGraph, name: str, feed: Feed) -> dict[str, Ints]:
-    """The level of every activation quantiser, by the exact reference."""
-    run = Evaluation(model, {name: feed})
-    return {q: run.decisions[q].levels for q in activation_quantizers(model)}
+def levels_of(run: Evaluation) -> dict[str, Ints]:
+    """The level of every activation quantiser."""
+    return {name: run.decisions[name].levels for name in activation_quantizers(run.graph)}
 
 
-def _compare_output(compiled: Compiled, batch: Frames, integers: Ints) -> Comparison:
+def _compare_output(compiled: Compiled, run: Evaluation, integers: Ints) -> Comparison:
     """The decoded output against the reference's, where no quantiser made it.
 
     The reference holds such an output in float64 with a bound on its error: both are the same real number, so
@@ -139,7 +137,6 @@ def _compare_output(compiled: Compiled, batch: Frames, integers: Ints) -> Compar
     output = compiled.model.outputs[0]
     if output in activation_quantizers(compiled.model):
         return NOTHING
-    run = Evaluation(compiled.model, {compiled.input_name: feed_of(compiled, batch)})
     reference = run.tensors[output]
     decoded = compiled.integers.decode(integers)
     slack = 2 * np.broadcast_to(reference.error, decoded.shape) + 8 * np.spacing(np.abs(decoded))

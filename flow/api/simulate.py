@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flow.api.checks import levels_of
 from flow.api.compile import compile_graph
 from flow.api.data import BATCH, UserData, accuracy, load_data
 from flow.backend.csim import Simulator, compile_design
@@ -16,7 +17,6 @@ from flow.errors import DataError, VerifyError
 from flow.ir.dataflow import execute
 from flow.ir.input_type import InputType
 from flow.ir.model import Input, ModelGraph
-from flow.ir.near_ties import activation_quantizers
 from flow.ir.reference import Evaluation
 from flow.ir.text import parse_graph, print_graph
 from flow.ir.types import Ints, Reals, parse_type
@@ -37,6 +37,7 @@ class SimulationResult:
         output: The model's output for them, in float64.
         comparison: The hardware's integers against the model's.
         accuracy: On the labels; None without labels.
+        clipped: How many values of the data lie outside the input type, and were clipped to it.
         diverging: With ``trace``: the first layer that differs from the model, and how; None where none does.
         traced: Whether layers were compared one by one.
     """
@@ -46,6 +47,7 @@ class SimulationResult:
     output: Reals
     comparison: Comparison
     accuracy: float | None
+    clipped: int
     diverging: Mismatch | None
     traced: bool
 
@@ -80,7 +82,8 @@ def simulate(folder: str | Path, data: str | Path, *, trace: bool = False) -> Si
     integers = np.concatenate(outputs)
     decoded = np.concatenate([built.integers.decode(integers[i : i + BATCH]) for i in range(0, len(integers), BATCH)])
     right = accuracy(user.y, decoded) if user.y is not None else None
-    return SimulationResult(len(user.x), integers, decoded, total, right, diverging, trace)
+    clipped = built.integers.clipped(user.x)
+    return SimulationResult(len(user.x), integers, decoded, total, right, clipped, diverging, trace)
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,8 @@ class Built:
             if self.integers.head is not None
             else self.integers.encodings[self.integers.source.name].levels(x)
         )
-        run = Evaluation(self.model, {name: feed})
-        for quantizer in activation_quantizers(self.model):
-            if quantizer in tensors:
-                tensors[quantizer] = run.decisions[quantizer].levels.reshape(tensors[quantizer].shape)
-        return tensors
+        levels = levels_of(Evaluation(self.model, {name: feed}))
+        return tensors | {n: level.reshape(tensors[n].shape) for n, level in levels.items() if n in tensors}
 
 
 def open_build(folder: Path) -> Built:

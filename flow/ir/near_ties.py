@@ -84,11 +84,11 @@ def compare_float32(
     name = next(n.name for n in graph.nodes if isinstance(n, Input))
     parameters = parameter_quantizers(graph)
     quantizers = [graph[q] for q in (*parameters, *activation_quantizers(graph))]
-    forced = {q.name: _levels_of(q, float32[q.name]) for q in quantizers}  # type: ignore[arg-type]
+    errors: list[str] = []
+    forced = {q.name: _levels_of(q, float32[q.name], errors) for q in quantizers}  # type: ignore[arg-type]
     exact = Evaluation(graph, {name: frames}, precision=DOUBLE, forced=forced)
     single = Evaluation(graph, {name: frames}, precision=SINGLE, forced=forced)
     ties: list[NearTie] = []
-    errors: list[str] = []
     compared = 0
     for q in quantizers:
         assert isinstance(q, Quant | BipolarQuant)
@@ -101,9 +101,16 @@ def compare_float32(
     return FloatComparison(compared, tuple(ties), tuple(errors))
 
 
-def _levels_of(node: Quantizer, value: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Ints:
-    """The levels that quantised float values stand for."""
-    return np.rint(value.astype(np.float64) / node.scale + node.zero_point).astype(np.int64)
+def _levels_of(node: Quantizer, value: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", errors: list[str]) -> Ints:
+    """The levels that quantised float values stand for; values that are none are errors."""
+    position = value.astype(np.float64) / node.scale + node.zero_point
+    levels = np.rint(position)
+    # the product, the difference and a scale that the file computes are rounded to float32: some 2^-24 each
+    between = np.abs(position - levels) > 2.0**-20 * (np.abs(levels) + np.abs(node.zero_point)) + 2.0**-149
+    for index in np.argwhere(between)[:1]:
+        at = tuple(int(i) for i in index)
+        errors.append(f"'{node.name}' at {at}: float32 gave {value[at]:.9g}, which is none of its levels")
+    return levels.astype(np.int64)
 
 
 def _compare_levels(

@@ -134,7 +134,9 @@ class Certificate:
     points: int
 
     def __str__(self) -> str:
-        return f"{self.form}: proved on {self.boundaries} boundaries over {self.channels} channels"
+        boundaries = f"{self.boundaries} {'boundary' if self.boundaries == 1 else 'boundaries'}"
+        channels = f" over {self.channels} channels" if self.channels > 1 else ""
+        return f"{self.form}: proved on {boundaries}{channels}"
 
 
 def prove(step: Step, form: Form) -> Certificate:

@@ -48,6 +48,8 @@ _Number = TypeVar("_Number", bound=np.generic)
 MAX_WEIGHT_BITS = 32
 MAX_UNQUANTIZED_BITS = 16
 """A float parameter without a quantiser is taken as integers if it is a multiple of one step, this wide."""
+MAX_BOUNDARIES = 1 << 23
+"""Of the step functions of one layer: 64 MB of thresholds."""
 _CACHED = 1 << 15  # elements that the host's part is evaluated on at once
 
 
@@ -97,10 +99,18 @@ class IntegerModel:
             return np.concatenate([self._head_levels(part) for part in _in_parts(frames)])
         assert self.input_type is not None
         scaled = frames / float(self.input_type.scale)
-        if isinstance(self.input_type.element, Bipolar):
-            return np.where(scaled >= 0, 1, -1).astype(np.int64)
         element = self.input_type.element
+        if isinstance(element, Bipolar):
+            return np.where(scaled >= 0, 1, -1).astype(np.int64)
         return np.clip(np.rint(scaled), element.min, element.max).astype(np.int64)
+
+    def clipped(self, frames: Reals) -> int:
+        """How many values lie outside the input type, so that ``encode`` clips them."""
+        if self.input_type is None:
+            return 0
+        nearest = np.rint(frames / float(self.input_type.scale))
+        element = self.input_type.element
+        return int(((nearest < element.min) | (nearest > element.max)).sum())
 
     def decode(self, integers: Ints) -> Reals:
         """The model's output for the integers that leave the hardware, in float64."""
@@ -199,10 +209,19 @@ class _Integerizer:
         self.nodes.append(Source(node.name, self.shapes[node.name], node.element, np.array([lo]), np.array([hi])))
 
     def _step(self, node: Quantizer, leaf: str) -> None:
-        segment, channels, shape = self._segment(leaf, node)
+        segment, shape = self._segment(leaf, node)
         x = infer_types(Graph(tuple(self.nodes), ()))[leaf]
         size = prod(shape)
         lo, hi = over_channels(x, size)
+        span = int((hi - lo).max())
+        least, greatest = node.range
+        if min(span, greatest - least) * size > MAX_BOUNDARIES:
+            raise _refused(
+                node,
+                f"it tells {min(span, greatest - least) + 1:,} levels apart in {size:,} "
+                f"{'channel' if size == 1 else 'channels'}; {MAX_BOUNDARIES:,} boundaries are possible",
+                "give it fewer bits",
+            )
         source = leaf
         if self.shapes[leaf] != self.shapes[node.name]:
             source = f"{node.name}:flat"
@@ -252,11 +271,11 @@ class _Integerizer:
         nodes = Graph(self.graph.nodes, (target,)).ancestors(target, stop=[leaf])
         return Graph((Input(leaf, self.shapes[leaf]), *nodes), (target,))
 
-    def _segment(self, leaf: str, node: Quantizer) -> tuple[ModelGraph, int, Shape]:
+    def _segment(self, leaf: str, node: Quantizer) -> tuple[ModelGraph, Shape]:
         """The chain up to a quantiser on as few elements as tell its channels apart.
 
         Returns:
-            The chain, the number of channels, and the shape of its input.
+            The chain, and the shape of its input: one element for each channel.
         """
         chain = self._between(leaf, node.name)
         moving = [n for n in chain.nodes if n.name not in constants(chain)]
@@ -275,11 +294,11 @@ class _Integerizer:
         if prod(parameters) == 1 and not several:
             shape: Shape = (1,) * max(len(parameters), 1)
             plain = chain.without(reshaped)
-            return _with_input(plain, leaf, shape), 1, shape
+            return _with_input(plain, leaf, shape), shape
         if not reshaped and prod(parameters[:-1]) == 1:
             shape = (*parameters[:-1], self.shapes[leaf][-1]) if parameters else self.shapes[leaf][-1:]
-            return _with_input(chain, leaf, shape), shape[-1], shape
-        return chain, prod(self.shapes[leaf]), self.shapes[leaf]
+            return _with_input(chain, leaf, shape), shape
+        return chain, self.shapes[leaf]
 
     def _affine(self, leaf: str, node: MatMul) -> tuple[list[Fraction], list[Fraction]]:
         """The chain in front of a product as ``slope * integer + offset`` of each of its inputs."""

@@ -110,6 +110,15 @@ def test_a_corrupted_level_is_an_error():
     )
 
 
+def test_a_value_that_is_no_level_is_an_error():
+    run = as_float32(ACTIVATION, FRAMES)
+    assert compare_float32(ACTIVATION, FRAMES, run).errors == ()
+    run["q"][1, 0] += np.float32(0.01)
+    (error,) = compare_float32(ACTIVATION, FRAMES, run).errors
+    assert error.startswith("'q' at (1, 0): float32 gave ")
+    assert error.endswith("which is none of its levels")
+
+
 def test_a_level_beyond_the_tie_or_in_the_middle_is_an_error():
     graph = Graph((X, quant("y", "x")), ("y",))
     frames = np.array([[0.5, 0.25]])

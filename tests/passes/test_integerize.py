@@ -8,7 +8,7 @@ import random_models
 from pass_helpers import bipolar, dataflow, dense, ints, model, quant, step
 
 from flow.api.compile import compile_graph
-from flow.errors import OptionError, UnsupportedModelError, VerifyError
+from flow.errors import OptionError, UnsupportedModelError
 from flow.frontend.importer import import_proto
 from flow.ir.dataflow import Source, Step, execute, infer_types, verify_dataflow
 from flow.ir.input_type import parse_input_type
@@ -187,6 +187,24 @@ def test_sums_wider_than_the_language():
     graph = model(Input("x", (1,)), quant("a", "x", bits=32), w, MatMul("m", "a", "w"), quant("y", "m"))
     with pytest.raises(UnsupportedModelError, match="its sums need 49 bits; 48 are possible"):
         integerize(graph)
+
+
+def test_more_boundaries_than_memory_are_refused():
+    w = QuantizedConstant("w", np.array([[2**12]]), np.array(1.0))
+    wide = (Input("x", (1,)), quant("a", "x", bits=16), w, MatMul("m", "a", "w"))
+    message = "268,431,361 levels apart in 1 channel; 8,388,608 boundaries are possible"
+    with pytest.raises(UnsupportedModelError, match=message):
+        integerize(model(*wide, quant("y", "m", bits=32)))
+    integerize(model(*wide, quant("y", "m", bits=16)))
+
+
+def test_values_outside_the_input_type_are_counted():
+    graph = model(X, W, MatMul("m", "x", "w"), quant("y", "m"))
+    integers = integerize(graph, parse_input_type("u8/255"))
+    frames = np.array([[0.0, 1.0], [-0.001, 1.001], [-0.002, 1.002], [5.0, 0.5]])
+    assert integers.clipped(frames) == 3
+    assert integers.encode(frames)[2:].tolist() == [[0, 255], [255, 128]]
+    assert integerize(model(X, quant("a", "x"), W, MatMul("m", "a", "w"), quant("y", "m"))).clipped(frames) == 0
 
 
 def test_random_models_against_the_oracle():
