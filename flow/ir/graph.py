@@ -27,12 +27,24 @@ class Node:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return tuple(getattr(self, field) for field in self.operands)
+        """The tensors that it reads; a field may name several."""
+        found: list[str] = []
+        for field in self.operands:
+            value = getattr(self, field)
+            found += [value] if isinstance(value, str) else value
+        return tuple(found)
 
     def with_inputs(self, renamed: Mapping[str, str]) -> "Node":
         """The same operation on renamed tensors; the same object where nothing changes."""
-        changes = {f: renamed[getattr(self, f)] for f in self.operands if getattr(self, f) in renamed}
-        return replace(self, **changes) if changes else self
+        if not any(name in renamed for name in self.inputs):
+            return self
+        changes: dict[str, str | tuple[str, ...]] = {}
+        for field in self.operands:
+            value = getattr(self, field)
+            changes[field] = (
+                renamed.get(value, value) if isinstance(value, str) else tuple(renamed.get(n, n) for n in value)
+            )
+        return replace(self, **changes)  # type: ignore[arg-type]
 
     def same(self, other: object) -> bool:
         """Equality of every field, arrays by content."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model language: what the file said, normalised. Tensors are real-valued; scales are exact.
 
-Shapes are those of one frame: the batch axis is implicit, in front of every tensor that depends on an
-``Input``. Tensors that do not (weights and other parameters) have no such axis. ``flow.ir.reference``
+Windows slide over tensors whose channels lie last: other layouts are transposed at import. Shapes are those of
+one frame: the batch axis is implicit, in front of every tensor that depends on an ``Input``. Tensors that do not (weights and other parameters) have no such axis. ``flow.ir.reference``
 evaluates a graph of this language in exact arithmetic.
 """
 
@@ -16,6 +16,7 @@ from flow.errors import VerifyError
 from flow.ir.graph import Graph, Node
 from flow.ir.rounding import Rounding
 from flow.ir.types import Bipolar, ElementType, Ints, IntType, Reals
+from flow.ir.window import Window
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -108,6 +109,132 @@ class MatMul(Node):
     weight: str
 
 
+@dataclass(frozen=True, eq=False)
+class Conv(Node):
+    """A convolution as deep learning has it (a correlation), padded with zeros.
+
+    ``x`` is (*spatial, channels), ``weight`` (*kernel, channels / groups, outputs); output ``m`` reads the
+    channels of group ``m // (outputs / groups)``.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x", "weight")
+
+    x: str
+    weight: str
+    window: Window
+    groups: int
+
+
+@dataclass(frozen=True, eq=False)
+class ConvTranspose(Node):
+    """The transpose of a convolution: each input adds its weights, shifted, to the result.
+
+    Input ``i`` and tap ``t`` of ``window`` meet at output ``i * stride - before + t * dilation``; the result
+    has ``(inputs - 1) * stride + span - before - after`` outputs (``after`` may be negative, which is what
+    other tools call output padding). ``weight`` is (*kernel, channels / groups, outputs).
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x", "weight")
+
+    x: str
+    weight: str
+    window: Window
+    groups: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pool(Node):
+    """The greatest or the mean value of every window, channel by channel; a maximum never sees the padding.
+
+    Attributes:
+        x: (*spatial, channels).
+        kind: ``max`` or ``mean``.
+        window: The taps.
+        whole: Whether a mean divides by all taps, the zeros of the padding among them; else by those inside.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    kind: Literal["max", "mean"]
+    window: Window
+    whole: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Node):
+    """The sum, mean or maximum over axes of the frame, which stay with size one where ``keep`` says so."""
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    kind: Literal["sum", "mean", "max"]
+    axes: tuple[int, ...]
+    keep: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Concat(Node):
+    """Tensors one behind the other along an axis of the frame."""
+
+    operands: ClassVar[tuple[str, ...]] = ("xs",)
+
+    xs: tuple[str, ...]
+    axis: int
+
+
+@dataclass(frozen=True, eq=False)
+class Slice(Node):
+    """Every ``step``-th element from ``start`` to before ``stop``, one of each for each axis of the frame."""
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    step: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(Node):
+    """``value`` around the tensor, so many before and behind it on each axis of the frame."""
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Upsample(Node):
+    """Every element so many times, one factor for each axis of the frame (resize by nearest neighbour)."""
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    factors: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class DepthToSpace(Node):
+    """Channels of (height, width, channels) become blocks of pixels.
+
+    Attributes:
+        x: (height, width, block * block * channels).
+        block: The size of a block.
+        depth_last: Whether channel ``(row * block + column) * channels + c`` goes to pixel (row, column) of the
+            block (ONNX mode DCR); else channel ``(c * block + row) * block + column`` does (CRD).
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    block: int
+    depth_last: bool
+
+
 BinaryKind: TypeAlias = Literal["add", "sub", "mul", "div", "pow"]
 
 
@@ -122,7 +249,23 @@ class Binary(Node):
     y: str
 
 
-UnaryKind: TypeAlias = Literal["relu", "sigmoid", "tanh", "sqrt", "neg", "identity"]
+UnaryKind: TypeAlias = Literal[
+    "relu",
+    "sigmoid",
+    "tanh",
+    "sqrt",
+    "neg",
+    "identity",
+    "sign",
+    "softplus",
+    "elu",
+    "hardswish",
+    "silu",
+    "gelu",
+    "gelu_tanh",
+]
+MONOTONE: frozenset[str] = frozenset({"relu", "sigmoid", "tanh", "sqrt", "neg", "identity", "sign", "softplus", "elu"})
+"""The functions that rise, or fall, everywhere; the others fall up to one point and rise behind it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,12 +291,12 @@ class Clip(Node):
 
 @dataclass(frozen=True, eq=False)
 class LeakyRelu(Node):
-    """``x`` where positive, else ``slope * x``."""
+    """``x`` where positive, else ``slope * x``; the slope broadcasts (one for each channel: PReLU)."""
 
     operands: ClassVar[tuple[str, ...]] = ("x",)
 
     x: str
-    slope: float
+    slope: Reals
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +343,21 @@ class Softmax(Node):
     axis: int
 
 
+@dataclass(frozen=True, eq=False)
+class ArgMax(Node):
+    """The places of the ``count`` greatest values along an axis, greatest first; of equals the first.
+
+    It runs on the host, as the model's last step.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    axis: int
+    count: int
+    keep: bool
+
+
 Quantizer: TypeAlias = Quant | BipolarQuant
 ModelOp: TypeAlias = (
     Input
@@ -208,6 +366,15 @@ ModelOp: TypeAlias = (
     | Quant
     | BipolarQuant
     | MatMul
+    | Conv
+    | ConvTranspose
+    | Pool
+    | Reduce
+    | Concat
+    | Slice
+    | Pad
+    | Upsample
+    | DepthToSpace
     | Binary
     | Unary
     | Clip
@@ -216,6 +383,7 @@ ModelOp: TypeAlias = (
     | Reshape
     | Transpose
     | Softmax
+    | ArgMax
 )
 ModelGraph: TypeAlias = Graph[ModelOp]
 
@@ -226,6 +394,15 @@ MODEL_OPS: tuple[type[ModelOp], ...] = (
     Quant,
     BipolarQuant,
     MatMul,
+    Conv,
+    ConvTranspose,
+    Pool,
+    Reduce,
+    Concat,
+    Slice,
+    Pad,
+    Upsample,
+    DepthToSpace,
     Binary,
     Unary,
     Clip,
@@ -234,6 +411,7 @@ MODEL_OPS: tuple[type[ModelOp], ...] = (
     Reshape,
     Transpose,
     Softmax,
+    ArgMax,
 )
 
 
@@ -277,16 +455,86 @@ def _shape(node: ModelOp, shapes: dict[str, Shape]) -> Shape:
             if sorted(order) != list(range(len(shapes[x]))):
                 raise ValueError(f"{order} is no order of the axes of {shapes[x]}")
             return tuple(shapes[x][axis] for axis in order)
+        case Conv(x=x, weight=weight, window=window):
+            return (*window.outputs(shapes[x][:-1]), _filters(node, shapes[x], shapes[weight]))
+        case ConvTranspose(x=x, weight=weight, window=window):
+            return (*transposed_outputs(window, shapes[x][:-1]), _filters(node, shapes[x], shapes[weight]))
+        case Pool(x=x, window=window):
+            return (*window.outputs(shapes[x][:-1]), shapes[x][-1])
+        case Reduce(x=x, axes=axes, keep=keep):
+            _check_axes(axes, shapes[x])
+            kept = [1 if axis in axes else size for axis, size in enumerate(shapes[x])]
+            return tuple(size for axis, size in enumerate(kept) if keep or axis not in axes)
+        case Concat(xs=xs, axis=axis):
+            return _joined([shapes[x] for x in xs], axis)
+        case Slice(x=x, start=start, stop=stop, step=step):
+            if not len(start) == len(stop) == len(step) == len(shapes[x]):
+                raise ValueError(f"a slice of {len(start)} axes of {shapes[x]}")
+            found = tuple(len(range(size)[a:b:c]) for size, a, b, c in zip(shapes[x], start, stop, step, strict=True))
+            if min(found, default=1) < 1:
+                raise ValueError(f"nothing is left of {shapes[x]}")
+            return found
+        case Pad(x=x, before=before, after=after):
+            return tuple(b + size + a for size, b, a in zip(shapes[x], before, after, strict=True))
+        case Upsample(x=x, factors=factors):
+            return tuple(size * factor for size, factor in zip(shapes[x], factors, strict=True))
+        case DepthToSpace(x=x, block=block):
+            if len(shapes[x]) != 3 or shapes[x][-1] % (block * block):
+                raise ValueError(f"blocks of {block} x {block} of {shapes[x]}")
+            height, width, depth = shapes[x]
+            return height * block, width * block, depth // (block * block)
+        case LeakyRelu(x=x, slope=slope):
+            return _unchanged(shapes[x], slope.shape)
+        case ArgMax(x=x, axis=axis, count=count, keep=keep):
+            _check_axes((axis,), shapes[x])
+            places = [count if i == axis else size for i, size in enumerate(shapes[x])]
+            return tuple(size for i, size in enumerate(places) if keep or i != axis)
         case Quant(x=x, scale=p, zero_point=q) | BipolarQuant(x=x, scale=p, zero_point=q):
             return _unchanged(shapes[x], p.shape, q.shape)
         case BatchNorm(x=x, gamma=gamma):
             return _unchanged(shapes[x], gamma.shape)
         case Softmax(x=x, axis=axis):
-            if not 0 <= axis < len(shapes[x]):
-                raise ValueError(f"axis {axis} is not an axis of {shapes[x]}")
+            _check_axes((axis,), shapes[x])
             return shapes[x]
-        case Unary(x=x) | Clip(x=x) | LeakyRelu(x=x):
+        case Unary(x=x) | Clip(x=x):
             return shapes[x]
+
+
+def transposed_outputs(window: Window, spatial: Shape) -> Shape:
+    """The spatial shape of a transposed convolution."""
+    if len(spatial) != len(window.kernel):
+        raise ValueError(f"a window of {len(window.kernel)} axes over {spatial}")
+    found = tuple(
+        (size - 1) * stride + span - before - after
+        for size, stride, span, before, after in zip(
+            spatial, window.strides, window.span, window.before, window.after, strict=True
+        )
+    )
+    if min(found, default=1) < 1:
+        raise ValueError(f"nothing is left of {spatial}")
+    return found
+
+
+def _filters(node: Conv | ConvTranspose, x: Shape, weight: Shape) -> int:
+    """The number of outputs, once everything fits."""
+    *kernel, rows, outputs = weight
+    if tuple(kernel) != node.window.kernel or rows * node.groups != x[-1] or outputs % node.groups:
+        raise ValueError(f"weights {weight} in {node.groups} groups for {x} and the window {node.window}")
+    return outputs
+
+
+def _check_axes(axes: tuple[int, ...], shape: Shape) -> None:
+    for axis in axes:
+        if not 0 <= axis < len(shape):
+            raise ValueError(f"axis {axis} is not an axis of {shape}")
+
+
+def _joined(shapes: list[Shape], axis: int) -> Shape:
+    first = shapes[0]
+    _check_axes((axis,), first)
+    if any(len(s) != len(first) or (*s[:axis], *s[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]) for s in shapes):
+        raise ValueError(f"{shapes} do not match but for axis {axis}")
+    return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
 
 
 def _unchanged(x: Shape, *parameters: Shape) -> Shape:

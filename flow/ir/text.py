@@ -23,6 +23,7 @@ from flow.ir.graph import Graph, Node
 from flow.ir.model import MODEL_OPS
 from flow.ir.rounding import Rounding
 from flow.ir.types import Bipolar, IntType, parse_type
+from flow.ir.window import Window, parse_window
 
 _SMALL = 16
 _MALFORMED = (
@@ -72,7 +73,7 @@ def _name(name: str) -> str:
 
 def _print_node(node: Node) -> str:
     parts = [
-        f"{f.name}={_name(value) if f.name in node.operands else _print_value(value)}"
+        f"{f.name}={_print_operand(value) if f.name in node.operands else _print_value(value)}"
         for f in fields(node)
         if f.name != "name"
         for value in [getattr(node, f.name)]
@@ -80,8 +81,14 @@ def _print_node(node: Node) -> str:
     return f"{_name(node.name)} = {type(node).__name__}({', '.join(parts)})"
 
 
+def _print_operand(value: str | tuple[str, ...]) -> str:
+    return _name(value) if isinstance(value, str) else f"({''.join(f'{_name(v)}, ' for v in value)})"
+
+
 def _print_value(value: Any) -> str:
     match value:
+        case Window():
+            return f"window('{value}')"
         case np.ndarray():
             return _print_array(value)
         case IntType() | Bipolar():
@@ -150,6 +157,8 @@ def _value(tree: ast.expr) -> Any:
             return parse_type(arguments[0])
         case "real":
             return _real(arguments[0])
+        case "window":
+            return parse_window(arguments[0])
         case "array":
             return _array(*arguments)
         case enum:

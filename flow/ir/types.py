@@ -2,6 +2,7 @@
 """Integer types of the dataflow language: arbitrary widths, and the one-bit type that holds -1 and +1."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -78,6 +79,14 @@ def type_of_values(values: Ints) -> ElementType:
     if values.size and bool((np.abs(values) == 1).all()) and bool((values < 0).any()):
         return Bipolar()
     return IntType.holding(int(values.min(initial=0)), int(values.max(initial=0)))
+
+
+def common_type(elements: Iterable[ElementType]) -> ElementType:
+    """The narrowest type that holds the values of all of them."""
+    distinct = set(elements)
+    if len(distinct) == 1:
+        return distinct.pop()
+    return IntType.holding(min(e.min for e in distinct), max(e.max for e in distinct))
 
 
 def freeze(array: NDArray[np.generic]) -> None:

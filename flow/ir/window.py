@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sliding windows over tensors whose channels lie along the last axis: geometry, and sums of products.
+
+Both languages mean the same by a window; arrays are (frames, *spatial, channels).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape: TypeAlias = tuple[int, ...]
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Where a window of taps lies at each output position; one number for each spatial axis.
+
+    Attributes:
+        kernel: Taps.
+        strides: From one output position to the next, in inputs.
+        dilations: From one tap to the next, in inputs.
+        before: Padding in front of the first input.
+        after: Padding behind the last.
+    """
+
+    kernel: Shape
+    strides: Shape
+    dilations: Shape
+    before: Shape
+    after: Shape
+
+    @classmethod
+    def of(cls, kernel: Shape, strides: Shape | None = None) -> "Window":
+        """A window without dilation and padding; the stride is one where it is left out."""
+        ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
+        return cls(kernel, strides or ones, ones, zeros, zeros)
+
+    @property
+    def span(self) -> Shape:
+        """Inputs from the first to the last tap."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
+    @property
+    def pads(self) -> bool:
+        return any(self.before) or any(self.after)
+
+    def outputs(self, spatial: Shape) -> Shape:
+        """The spatial shape of the result; ValueError where the window does not fit."""
+        if len(spatial) != len(self.kernel):
+            raise ValueError(f"a window of {len(self.kernel)} axes over {spatial}")
+        found = tuple(
+            (size + before + after - span) // stride + 1
+            for size, before, after, span, stride in zip(
+                spatial, self.before, self.after, self.span, self.strides, strict=True
+            )
+        )
+        if min(found, default=1) < 1:
+            raise ValueError(f"a window that spans {self.span} does not fit {spatial}")
+        return found
+
+    def taps(self) -> Iterator[Shape]:
+        """Every tap, the last axis fastest."""
+        yield from np.ndindex(self.kernel)
+
+    def inputs(self, tap: Shape, position: Shape) -> Shape:
+        """The input that a tap reads at an output position; outside of the input where that is padding."""
+        return tuple(
+            p * s - b + t * d
+            for p, s, b, t, d in zip(position, self.strides, self.before, tap, self.dilations, strict=True)
+        )
+
+    def padded(self, x: "NDArray[_Number]", value: Any) -> "NDArray[_Number]":
+        """``x`` with its padding."""
+        if not self.pads:
+            return x
+        widths = [(0, 0), *zip(self.before, self.after, strict=True), (0, 0)]
+        return np.pad(x, widths, constant_values=value)
+
+    def seen(self, padded: "NDArray[_Number]", tap: Shape) -> "NDArray[_Number]":
+        """What a tap reads at every output position, as a view: (frames, *outputs, channels)."""
+        slices = [slice(None)]
+        for size, span, stride, place, dilation in zip(
+            padded.shape[1:-1], self.span, self.strides, tap, self.dilations, strict=True
+        ):
+            first = place * dilation
+            count = (size - span) // stride + 1
+            slices.append(slice(first, first + (count - 1) * stride + 1, stride))
+        return padded[tuple(slices)]
+
+    def __str__(self) -> str:
+        return " ".join(
+            [
+                _times(self.kernel),
+                f"stride {_times(self.strides)}",
+                f"dilation {_times(self.dilations)}",
+                f"pad {_times(self.before)} {_times(self.after)}",
+            ]
+        )
+
+
+def parse_window(text: str) -> Window:
+    """The window that prints as ``text``."""
+    match = re.fullmatch(r"(\S+) stride (\S+) dilation (\S+) pad (\S+) (\S+)", text)
+    if match is None:
+        raise ValueError(f"'{text}' is no window")
+    kernel, strides, dilations, before, after = (tuple(map(int, part.split("x"))) for part in match.groups())
+    return Window(kernel, strides, dilations, before, after)
+
+
+def _times(sizes: Shape) -> str:
+    return "x".join(map(str, sizes))
+
+
+def correlate(padded: "NDArray[Any]", weight: "NDArray[Any]", window: Window, groups: int) -> "NDArray[Any]":
+    """The sum over the taps of inputs times weights.
+
+    Args:
+        padded: (frames, *spatial, channels), with its padding.
+        weight: (*kernel, channels / groups, outputs); output ``m`` belongs to group ``m // (outputs / groups)``.
+        window: Where the taps lie.
+        groups: In how many parts channels and outputs fall.
+    """
+    total: NDArray[Any] | None = None
+    for tap in window.taps():
+        term = grouped_product(window.seen(padded, tap), weight[tap], groups)
+        total = term if total is None else np.add(total, term, out=total)
+    assert total is not None
+    return total
+
+
+def grouped_product(x: "NDArray[Any]", weight: "NDArray[Any]", groups: int) -> "NDArray[Any]":
+    """``x`` (..., channels) times ``weight`` (channels / groups, outputs), group by group."""
+    rows, outputs = weight.shape
+    if groups == 1:
+        return np.asarray(x @ weight)
+    if rows == 1 and outputs == groups:
+        return np.asarray(x * weight[0])
+    split = x.reshape(*x.shape[:-1], groups, 1, rows)
+    parts = weight.reshape(rows, groups, outputs // groups).transpose(1, 0, 2)
+    return np.asarray((split @ parts).reshape(*x.shape[:-1], outputs))
+
+
+def depth_to_space(x: "NDArray[_Number]", block: int, *, depth_last: bool) -> "NDArray[_Number]":
+    """Blocks of pixels out of channels: (frames, height, width, block * block * channels)."""
+    frames, height, width, depth = x.shape
+    channels = depth // (block * block)
+    if depth_last:
+        split = x.reshape(frames, height, width, block, block, channels).transpose(0, 1, 3, 2, 4, 5)
+    else:
+        split = x.reshape(frames, height, width, channels, block, block).transpose(0, 1, 4, 2, 5, 3)
+    return split.reshape(frames, height * block, width * block, channels)
