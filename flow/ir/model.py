@@ -2,8 +2,9 @@
 """The model language: what the file said, normalised. Tensors are real-valued; scales are exact.
 
 Windows slide over tensors whose channels lie last: other layouts are transposed at import. Shapes are those of
-one frame: the batch axis is implicit, in front of every tensor that depends on an ``Input``. Tensors that do not (weights and other parameters) have no such axis. ``flow.ir.reference``
-evaluates a graph of this language in exact arithmetic.
+one frame: the batch axis is implicit, in front of every tensor that depends on an ``Input``. Tensors that do
+not (weights and other parameters) have no such axis. ``flow.ir.reference`` evaluates a graph of this language
+in exact arithmetic.
 """
 
 import math
