@@ -350,7 +350,7 @@ def leaky_relu(context: Context, node: onnx.NodeProto, attributes: Attributes) -
     slope = float(np.float32(attributes.get("alpha", 0.01)))
     if slope < 0:
         raise Refused(f"its slope is {slope:g}, so it is not monotone", "use a slope of 0 or more")
-    context.add(LeakyRelu(node.output[0], x, slope), context.shapes[x])
+    context.add(LeakyRelu(node.output[0], x, np.array(slope)), context.shapes[x])
 
 
 def softmax(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:

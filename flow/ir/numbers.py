@@ -105,6 +105,113 @@ def tanh(x: Number) -> Number:
     return 1 - 2 / (iv.exp(2 * _interval(x)) + 1)
 
 
+def sign(x: Number) -> Number:
+    """-1, 0 or 1; an interval around zero gives the interval of all three."""
+    if isinstance(x, Fraction):
+        return Fraction((x > 0) - (x < 0))
+    if x.a > 0:
+        return Fraction(1)
+    return Fraction(-1) if x.b < 0 else iv.mpf([-1, 1])
+
+
+def softplus(x: Number) -> Number:
+    """``log(1 + exp(x))``."""
+    if isinstance(x, Fraction) and x >= _FAR:  # less than exp(-1500) above x
+        return x + (1 - _ALMOST)
+    if x <= -_FAR:
+        return 1 - _ALMOST
+    return iv.log(1 + iv.exp(_interval(x)))
+
+
+def elu(x: Number) -> Number:
+    """``x`` where positive, else ``exp(x) - 1``."""
+    if isinstance(x, Fraction):
+        if x >= 0:
+            return x
+        return -_ALMOST if x <= -_FAR else iv.exp(_interval(x)) - 1
+    if x.a >= 0:
+        return x
+    low = iv.exp(iv.mpf(x.a)) - 1
+    return iv.exp(x) - 1 if x.b <= 0 else iv.mpf([low.a, x.b])
+
+
+def hardswish(x: Number) -> Number:
+    """``x * clip(x / 6 + 1/2, 0, 1)``."""
+    gate = add(multiply(x, Fraction(1, 6)), Fraction(1, 2))
+    return multiply(x, smaller(larger(gate, Fraction(0)), Fraction(1)))
+
+
+def silu(x: Number) -> Number:
+    """``x * sigmoid(x)``."""
+    return multiply(x, sigmoid(x))
+
+
+_FAR_NORMAL = 54
+"""A normal variable lies that many deviations out with a probability below exp(-1458) < 2**-2100."""
+
+
+def gelu(x: Number) -> Number:
+    """``x * (1 + erf(x / sqrt(2))) / 2``."""
+    if x >= _FAR_NORMAL:
+        return multiply(x, _ALMOST)
+    if x <= -_FAR_NORMAL:
+        return multiply(x, 1 - _ALMOST)
+    if isinstance(x, Fraction) and x == 0:
+        return Fraction(0)
+    return multiply(x, (1 + erf(_interval(x) / iv.sqrt(iv.mpf(2)))) / 2)
+
+
+def gelu_tanh(x: Number) -> Number:
+    """``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``."""
+    if isinstance(x, Fraction) and x == 0:
+        return Fraction(0)
+    cube = multiply(multiply(x, x), x)
+    inner = multiply(iv.sqrt(2 / iv.pi), add(x, multiply(cube, Fraction(44715, 1000000))))
+    return multiply(x, multiply(add(Fraction(1), tanh(inner)), Fraction(1, 2)))
+
+
+def erf(x: Number) -> Number:
+    """The error function of an interval: it rises, so its ends lead to the ends."""
+    low = _erf_of_point(iv.mpf(x.a))
+    return iv.mpf([low.a, low.b]) if x.a == x.b else iv.mpf([low.a, _erf_of_point(iv.mpf(x.b)).b])
+
+
+def _erf_of_point(x: Number) -> Number:
+    """By ``2 / sqrt(pi) * exp(-x^2) * sum_n 2^n x^(2n+1) / (2n+1)!!`` (Abramowitz and Stegun, 7.1.6).
+
+    All terms of a positive ``x`` are positive; once each is less than half of the one before, the rest is less
+    than the last.
+    """
+    if x.b < 0:
+        return -_erf_of_point(-x)
+    if not x.a > 0:
+        return iv.mpf(0) if x.a == x.b == 0 else iv.mpf([-1, 1])
+    double = 2 * x * x
+    term, total_ = x, x
+    for odd in range(3, 1 << 20, 2):
+        term = term * double / odd
+        total_ = total_ + term
+        if 2 * double.b < odd and term.b < total_.a * iv.mpf(2) ** (-iv.prec - 8):
+            break
+    series = total_ + iv.mpf([0, term.b])
+    return 2 / iv.sqrt(iv.pi) * iv.exp(-x * x) * series
+
+
+def greatest(numbers: Iterable[Number]) -> Number:
+    """The maximum: of intervals, that of their ends."""
+    found: Number = None
+    for number in numbers:
+        if found is None:
+            found = number
+        elif isinstance(number, Fraction):
+            found = larger(found, number)
+        elif isinstance(found, Fraction):
+            found = larger(number, found)
+        else:
+            found = iv.mpf([max(found.a, number.a), max(found.b, number.b)])
+    return found
+
+
 def leaky_relu(x: Number, slope: Fraction) -> Number:
     if isinstance(x, Fraction):
         return x if x > 0 else x * slope

@@ -121,7 +121,8 @@ def test_clip():
 
 def test_leaky_relu_and_softmax():
     text = text_of(node("LeakyRelu", "q", "y", alpha=0.125))
-    assert text == f'%"y" = LeakyRelu(x=%"q", slope=real(\'{(0.125).hex()}\'))\nreturn %"y"\n'
+    slope = f"slope=array('float64', [], ['{(0.125).hex()}'])"
+    assert text == f'%"y" = LeakyRelu(x=%"q", {slope})\nreturn %"y"\n'
     assert text_of(node("Softmax", "q", "y", axis=1)) == '%"y" = Softmax(x=%"q", axis=0)\nreturn %"y"\n'
     assert text_of(node("Softmax", "q", "y", axis=-1)) == '%"y" = Softmax(x=%"q", axis=0)\nreturn %"y"\n'
 

@@ -264,8 +264,8 @@ OPERATIONS = {
     "relu": (Unary("y", "relu", "x"), lambda x, c: max(x, Fraction(0))),
     "identity": (Unary("y", "identity", "x"), lambda x, c: x),
     "clip": (Clip("y", "x", -0.3, 0.7), lambda x, c: min(max(x, Fraction(-0.3)), Fraction(0.7))),
-    "leaky": (LeakyRelu("y", "x", 0.3), lambda x, c: x if x > 0 else x * Fraction(0.3)),
-    "steep": (LeakyRelu("y", "x", 3.7), lambda x, c: x if x > 0 else x * Fraction(3.7)),
+    "leaky": (LeakyRelu("y", "x", np.array(0.3)), lambda x, c: x if x > 0 else x * Fraction(0.3)),
+    "steep": (LeakyRelu("y", "x", np.array(3.7)), lambda x, c: x if x > 0 else x * Fraction(3.7)),
 }
 
 
