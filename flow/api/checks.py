@@ -66,7 +66,8 @@ def frames_of_user(compiled: Compiled, x: Reals, first: int = 0) -> Frames:
 def to_floats(compiled: Compiled, integers: Ints) -> Reals:
     """The real input that integers of the input type stand for."""
     assert compiled.integers.input_type is not None
-    floats: Reals = (integers * float(compiled.integers.input_type.scale)).astype(np.float64)
+    levels = compiled.integers.feed(integers)
+    floats: Reals = (levels.levels * float(compiled.integers.input_type.scale)).astype(np.float64)
     return floats
 
 
@@ -74,7 +75,7 @@ def feed_of(compiled: Compiled, frames: Frames) -> Feed:
     """The frames as input of the reference: exact integers where an input type is named."""
     if compiled.integers.head is not None:
         return frames.floats
-    return compiled.integers.encodings[compiled.integers.source.name].levels(frames.integers)
+    return compiled.integers.feed(frames.integers)
 
 
 def check_float32(compiled: Compiled, batches: Sequence[Frames]) -> Check:

@@ -2,7 +2,7 @@
 """From a file to the integer graph: import, passes, integerisation, passes, each held to its contract."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,22 +100,29 @@ def compile_graph(
     if graph.outputs != integers.graph.outputs:
         raise VerifyError("a pass renamed the output")
     kept = {name: e for name, e in integers.encodings.items() if name in names}
-    return IntegerModel(graph, integers.input_type, integers.head, integers.tail, kept)
+    return replace(integers, graph=graph, encodings=kept)
 
 
 def _model_probe(imported: ImportedModel) -> Callable[[ModelGraph], dict[str, NDArray[Any]]]:
-    """The levels of every activation quantiser, and some elements of the output in exact arithmetic."""
+    """The values of the file's activation quantisers, and some elements of the output in exact arithmetic.
+
+    The values of a frame are sorted: a pass may keep a tensor in another order.
+    """
     source = next(n for n in imported.graph.nodes if isinstance(n, Input))
     frames = random_frames(source.shape, 8, seed=1)
+    quantizers = activation_quantizers(imported.graph)
 
     def probe(graph: ModelGraph) -> dict[str, NDArray[Any]]:
         run = Evaluation(graph, {source.name: frames})
-        found: dict[str, NDArray[Any]] = {name: run.decisions[name].levels for name in activation_quantizers(graph)}
+        values = {name: run.tensors[name].value for name in quantizers if name in run.tensors}
+        found: dict[str, NDArray[Any]] = {n: np.sort(v.reshape(len(frames), -1), axis=1) for n, v in values.items()}
         output = graph.outputs[0]
-        if output not in found and "softmax" not in _kinds(graph, output):
+        if output not in quantizers and not _kinds(graph, output) & {"softmax", "argmax"}:
             shape = run.shapes[output]
             places = [(0, *index) for index in list(np.ndindex(shape))[:2]]
             found[output] = np.array([to_float(run.number(output, place)) for place in places])
+        elif output in quantizers:
+            found[f"{output} in order"] = run.tensors[output].value
         return found
 
     return probe

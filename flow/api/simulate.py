@@ -112,7 +112,7 @@ class Built:
         feed = (
             user.x[first : first + BATCH]
             if self.integers.head is not None
-            else self.integers.encodings[self.integers.source.name].levels(x)
+            else self.integers.feed(x)
         )
         levels = levels_of(Evaluation(self.model, {name: feed}))
         return tensors | {n: level.reshape(tensors[n].shape) for n, level in levels.items() if n in tensors}

@@ -377,11 +377,15 @@ class Gate(Node):
         corners = np.stack([a * b for a in bounds for b in others])
         return corners.min(0), corners.max(0)
 
+    def partial_range(self, x: TensorType, gate: TensorType) -> tuple[int, int]:
+        """The least and the greatest product, and zero."""
+        lo, hi = self.ranges(x, gate)
+        return min(int(lo.min()), 0), max(int(hi.max()), 0)
+
     def verify(self, x: TensorType, gate: TensorType) -> None:
         if gate.shape != x.shape and gate.shape != (1,) * (len(x.shape) - 1) + x.shape[-1:]:
             raise VerifyError(f"'{self.name}': a gate of shape {gate.shape} for {x.shape}")
-        lo, hi = self.ranges(x, gate)
-        _check_accumulator(self.name, self.acc, (int(lo.min()), int(hi.max())))
+        _check_accumulator(self.name, self.acc, self.partial_range(x, gate))
 
     def evaluate(self, x: Ints, gate: Ints) -> Ints:
         return (x + self.x_offset) * (gate + self.gate_offset)

@@ -12,12 +12,12 @@ def divide_common_factors(graph: DataflowGraph) -> DataflowGraph:
     """Only in front of a step function, whose thresholds are divided too (rounded up)."""
     changed: dict[str, DataflowOp] = {}
     for node in graph.nodes:
-        if not isinstance(node, Step) or (dense := product_before(node, graph)) is None:
+        if not isinstance(node, Step) or (product := product_before(node, graph)) is None:
             continue
-        factor = np.maximum(np.gcd.reduce(dense.weight, axis=0), 1)
+        factor = np.maximum(np.gcd.reduce(product.matrix, axis=0), 1)
         if bool((factor == 1).all()):
             continue
-        changed[dense.name] = replace(dense, weight=dense.weight // factor)
+        changed[product.name] = replace(product, weight=product.weight // factor)
         per_row = factor[:, None]
         thresholds = np.where(node.thresholds == NEVER, NEVER, -(-node.thresholds // per_row))
         # the sums are multiples of the factor, but the interval's ends need not be: shrink to multiples

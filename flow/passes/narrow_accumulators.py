@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from flow.ir.dataflow import DataflowGraph, DataflowOp, Dense, infer_types
+from flow.ir.dataflow import Convolution, DataflowGraph, DataflowOp, Dense, Gate, Sum, infer_types
 from flow.ir.types import IntType
 
 
@@ -12,9 +12,9 @@ def narrow_accumulators(graph: DataflowGraph) -> DataflowGraph:
     types = infer_types(graph)
 
     def narrowed(node: DataflowOp) -> DataflowOp:
-        if not isinstance(node, Dense):
+        if not isinstance(node, Dense | Convolution | Sum | Gate):
             return node
-        acc = IntType.holding(*node.partial_range(types[node.x]))
+        acc = IntType.holding(*node.partial_range(*(types[name] for name in node.inputs)))
         return node if acc == node.acc else replace(node, acc=acc)
 
     return graph.map(narrowed)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Dense, Step, product_before
+from flow.ir.dataflow import NEVER, DataflowGraph, DataflowOp, Product, Step, product_before
 from flow.ir.types import MAX_BITS, Ints, IntType
 
 
@@ -14,21 +14,21 @@ def orient_channels(graph: DataflowGraph) -> DataflowGraph:
     """Only where the negated weights need no wider type, and nothing else reads the accumulator."""
     changed: dict[str, DataflowOp] = {}
     for node in graph.nodes:
-        if not isinstance(node, Step) or (dense := product_before(node, graph)) is None:
+        if not isinstance(node, Step) or (product := product_before(node, graph)) is None:
             continue
-        flip = (node.stride < 0) & _negatable(dense)
+        flip = (node.stride < 0) & _negatable(product)
         if not bool(flip.any()):
             continue
-        weight = np.where(flip, -dense.weight, dense.weight)
-        sums = replace(dense, weight=weight, acc=IntType(min(dense.acc.bits + 1, MAX_BITS), signed=True))
-        changed[dense.name] = sums
+        weight = np.where(flip, -product.weight, product.weight)
+        sums = replace(product, weight=weight, acc=IntType(min(product.acc.bits + 1, MAX_BITS), signed=True))
+        changed[product.name] = sums
         changed[node.name] = mirrored(node, flip)
     return graph.map(lambda node: changed.get(node.name, node)) if changed else graph
 
 
-def _negatable(dense: Dense) -> NDArray[np.bool_]:
-    stored = dense.weight_type
-    negated = -dense.weight
+def _negatable(product: Product) -> NDArray[np.bool_]:
+    stored = product.weight_type
+    negated = -product.matrix
     fits: NDArray[np.bool_] = (negated.min(0) >= stored.min) & (negated.max(0) <= stored.max)
     return fits
 

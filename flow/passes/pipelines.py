@@ -3,21 +3,27 @@
 
 from flow.ir.dataflow import DataflowGraph
 from flow.ir.model import ModelGraph
+from flow.passes.absorb_transposes import absorb_transposes
 from flow.passes.base import Pass
 from flow.passes.divide_common_factors import divide_common_factors
 from flow.passes.drop_identities import drop_identities
 from flow.passes.drop_wire_steps import drop_wire_steps
 from flow.passes.fold_constant_layout import fold_constant_layout
 from flow.passes.fuse_steps import fuse_steps
+from flow.passes.merge_pads import merge_pads
 from flow.passes.merge_reshapes import merge_reshapes
 from flow.passes.narrow_accumulators import narrow_accumulators
 from flow.passes.orient_channels import orient_channels
 from flow.passes.quantize_constants import quantize_constants
+from flow.passes.quantize_early import quantize_early
 from flow.passes.remove_dead_nodes import remove_dead_nodes
 from flow.passes.trim_steps import trim_steps
 
 MODEL_PASSES: tuple[Pass[ModelGraph], ...] = (
+    absorb_transposes,
     merge_reshapes,
+    quantize_early,  # after absorb_transposes: a maximum is taken over windows of channels that lie last
+    merge_pads,
     drop_identities,  # after merge_reshapes: two reshapes may lead back to the first shape
     quantize_constants,
     fold_constant_layout,  # after quantize_constants: it moves levels together with their scales

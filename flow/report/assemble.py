@@ -6,7 +6,8 @@ from fractions import Fraction
 
 from flow.emit.hls import Names
 from flow.ir.types import Bipolar
-from flow.passes.integerize import Encoding, IntegerModel
+from flow.passes.integerize import IntegerModel
+from flow.passes.integers.encoding import Encoding
 from flow.plan.board import Board
 from flow.plan.cost import error_of_model
 from flow.plan.design import Design, LayerProcess, Port

@@ -55,7 +55,7 @@ MODEL = Graph(
         Binary("s", "sub", "m", "c"),
         Unary("r", "relu", "s"),
         Clip("k", "r", -math.inf, 1 / 3),
-        LeakyRelu("l", "k", 0.01),
+        LeakyRelu("l", "k", np.array(0.01)),
         BatchNorm("n", "l", *(np.linspace(-1, 1, 7) * k for k in range(4)), 1e-5),
         Reshape("e", "n", (7, 2)),
         Reshape("f", "e", (14,)),

@@ -158,7 +158,7 @@ def test_all_activations_in_one_chain():
         )
         activation = [
             Unary("a", "relu", "n"),
-            LeakyRelu("a", "n", 0.125),
+            LeakyRelu("a", "n", np.array(0.125)),
             Clip("a", "n", -1.0, 1.0),
             Clip("a", "n", -math.inf, 0.5),
             Unary("a", "sigmoid", "n"),

@@ -134,7 +134,10 @@ def test_model_passes_give_back_the_same_object(each):
 def test_the_names_for_dumps():
     assert pass_names() == (
         "import",
+        "absorb_transposes",
         "merge_reshapes",
+        "quantize_early",
+        "merge_pads",
         "drop_identities",
         "quantize_constants",
         "fold_constant_layout",

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools and reductions on integers."""
+
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+
+from flow.ir.dataflow import Dense, Pooling
+from flow.ir.model import ModelOp, Reduce
+from flow.ir.window import Window
+from flow.passes.integers.builder import ADD_QUANT, WIDEST, Builder
+from flow.passes.integers.encoding import Encoding
+from flow.passes.integers.products import lifted_window, narrowest
+from flow.passes.integers.weights import Weights, integer_product, refused
+
+
+def pool(b: Builder, node: ModelOp, kind: str, window: Window, *, whole: bool, share: bool = True) -> None:
+    """The greatest value, the mean or the sum of every window.
+
+    Args:
+        b: The graph so far.
+        node: What is converted; its first operand is pooled.
+        kind: ``max``; else values are added.
+        window: The taps.
+        whole: Whether the zeros of the padding count.
+        share: Whether the sum is divided by the number of taps.
+    """
+    tensor, encoding = b.integers(node.inputs[0], node)
+    tensor, window = b.lifted(tensor, node), lifted_window(window)
+    if kind == "max":
+        if min(encoding.scale) < 0:
+            raise refused(node, "a negative factor stands before it", "put the batch norm behind the pooling")
+        pad = int(b.types[tensor].lo.min())
+        if not encoding.uniform and window.pads:
+            pad = int(b.types[tensor].element.min)
+        b.give(node, Pooling(node.name, tensor, "max", window, pad), encoding)
+        return
+    zero = encoding.level_of(Fraction(0))
+    if window.pads and not whole:
+        raise refused(
+            node,
+            "it divides by another number of values at the border (count_include_pad=0 with padding)",
+            "use count_include_pad=1, or no padding",
+        )
+    if window.pads and zero is None:
+        raise refused(node, "it pads with zero, but no integer of its input stands for zero", ADD_QUANT)
+    taps = prod(window.kernel)
+    made = Encoding.of(
+        (s / taps if share else s for s in encoding.scale), (o if share else o * taps for o in encoding.offset)
+    )
+    b.give(node, Pooling(node.name, tensor, "sum", window, zero or 0), made)
+
+
+def reduce(b: Builder, node: Reduce) -> None:
+    """Over all positions: a pool of one window; over the channels: a product with ones."""
+    shape = b.shapes[node.x]
+    spatial = tuple(range(len(shape) - 1))
+    if node.axes == spatial and spatial and len(shape) <= 3:
+        window = Window.of(shape[:-1], shape[:-1])
+        pool(b, node, "max" if node.kind == "max" else "mean", window, whole=True, share=node.kind == "mean")
+        return
+    if node.axes == (len(shape) - 1,) and node.kind != "max":
+        tensor, inputs = b.integers(node.x, node)
+        ones = Weights(np.ones((shape[-1], 1), np.int64), np.ones((shape[-1], 1)), by_row=False)
+        weight, encoding = integer_product(node, ones, inputs, np.arange(shape[-1])[:, None])
+        if node.kind == "mean":
+            encoding = Encoding.of((s / shape[-1] for s in encoding.scale), (o / shape[-1] for o in encoding.offset))
+        b.give(node, narrowest(b, node, Dense(node.name, tensor, weight, WIDEST)), encoding)
+        return
+    raise refused(
+        node,
+        f"it takes the {node.kind} over axes {node.axes} of {shape}",
+        "reduce over all positions of an image, or over its channels",
+    )
