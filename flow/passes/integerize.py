@@ -182,8 +182,10 @@ class _Integerizer:
                 self._quantizer(node)
             case MatMul():
                 products.matmul(b, node)
-            case Conv() | ConvTranspose():
+            case Conv():
                 products.convolution(b, node)
+            case ConvTranspose():
+                products.transposed_convolution(b, node)
             case _ if floating:  # in front of the first quantiser, on the host
                 b.leaf[node.name] = b.leaf[activations[0]]
             case Pool():

@@ -29,19 +29,24 @@ from flow.ir.types import Reals
 
 def quantize_early(graph: ModelGraph) -> ModelGraph:
     """Only where the quantiser is the mover's one reader; the mover then makes the tensor of the quantiser's name."""
-    parameters = constants(graph)
-    while (found := _next(graph, parameters)) is not None:
+    while (found := _next(graph)) is not None:
         graph = _swapped(graph, *found)
     return graph
 
 
-def _next(graph: ModelGraph, parameters: set[str]) -> tuple[Quantizer, ModelOp] | None:
+def _next(graph: ModelGraph) -> tuple[Quantizer, ModelOp] | None:
+    parameters = constants(graph)
+    in_hardware: set[str] = set()  # what stands behind a quantiser: in front of the first, the host computes
     for node in graph.nodes:
-        if not isinstance(node, Quant | BipolarQuant) or node.name in parameters:
+        if node.name in parameters:
+            continue
+        if any(name in in_hardware for name in node.inputs) or isinstance(node, Quant | BipolarQuant):
+            in_hardware.add(node.name)
+        if not isinstance(node, Quant | BipolarQuant):
             continue
         mover = graph[node.x]
         alone = graph.users[mover.name] == (node,) and mover.name not in graph.outputs
-        if alone and _commutes(mover, node):
+        if alone and mover.name in in_hardware and _commutes(mover, node):
             return node, mover
     return None
 

@@ -27,44 +27,62 @@ def matmul(b: Builder, node: MatMul) -> None:
     b.give(node, narrowest(b, node, Dense(node.name, source, weight, WIDEST)), encoding)
 
 
-def convolution(b: Builder, node: Conv | ConvTranspose) -> None:
-    """A convolution, or a transposed one as a convolution whose channels are shuffled into pixels."""
+def convolution(b: Builder, node: Conv) -> None:
+    """A product at every position of a window."""
+    weights = weights_of(b.graph, node, node.weight)
+    made, encoding = _windowed(b, node, node.name, weights, node.window, node.groups)
+    b.give(node, made, encoding)
+
+
+def transposed_convolution(b: Builder, node: ConvTranspose) -> None:
+    """A convolution that gives every phase of the result, and a shuffle of its channels into pixels."""
+    whole = weights_of(b.graph, node, node.weight)
+    shape, result = b.shapes[node.x], b.shapes[node.name]
+    lowered = as_convolution(node.window, shape[:-1], result[:-1], node.groups)
+    if len(set(lowered.blocks)) > 1:
+        raise refused(node, f"its strides {lowered.blocks} differ", "use one stride for both axes")
+    kernel = (*node.window.kernel, shape[-1] // node.groups, result[-1])
+    levels = lowered.weights(whole.levels.reshape(kernel))
+    if whole.by_row:
+        steps = lowered.weights(whole.steps.reshape(kernel))
+    else:  # every phase has the steps of its output
+        steps = np.broadcast_to(np.tile(whole.steps[0], prod(lowered.blocks)), levels.shape)
+    outputs = levels.shape[-1]
+    weights = Weights(levels.reshape(-1, outputs), steps.reshape(-1, outputs), whole.by_row)
+    block = lowered.blocks[0]
+    name = f"{node.name}:phases" if block > 1 else node.name
+    made, encoding = _windowed(b, node, name, weights, lowered.window, 1)
+    if block == 1:
+        b.give(node, made, encoding)
+        return
+    b.add(made)
+    _shuffled(b, node, name, block, encoding)
+
+
+def _windowed(
+    b: Builder, node: Conv | ConvTranspose, name: str, weights: Weights, window: Window, groups: int
+) -> tuple[Dense | Convolution, Encoding]:
+    """The product called ``name`` of the input of ``node``; one of one tap is a matrix product at every position."""
     tensor, inputs = b.integers(node.x, node)
     zero = inputs.level_of(Fraction(0))
-    weights, window, groups = weights_of(b.graph, node, node.weight), node.window, node.groups
-    kernel_shape = (*window.kernel, b.shapes[node.x][-1] // groups, b.shapes[node.name][-1])
-    blocks: tuple[int, ...] = ()
-    if isinstance(node, ConvTranspose):
-        lowered = as_convolution(window, b.shapes[node.x][:-1], b.shapes[node.name][:-1], groups)
-        levels = lowered.weights(weights.levels.reshape(kernel_shape))
-        steps = lowered.weights(weights.steps.reshape(kernel_shape))
-        weights = Weights(levels.reshape(-1, levels.shape[-1]), steps.reshape(-1, steps.shape[-1]), weights.by_row)
-        window, groups, blocks, kernel_shape = lowered.window, 1, lowered.blocks, levels.shape
-        if len(set(blocks)) > 1:
-            raise refused(node, f"its strides {blocks} differ", "use one stride for both axes")
     if window.pads and zero is None:
         raise refused(
             node,
             "it pads with zero, but no integer of its input stands for zero",
             "quantise its input with an integer zero point, behind a batch norm rather than in front of it",
         )
-    per_group, outputs = kernel_shape[-2], kernel_shape[-1]
-    row = np.arange(len(weights.levels))[:, None] % per_group
+    rows, outputs = b.shapes[node.x][-1] // groups, weights.levels.shape[1]
+    channel = np.arange(len(weights.levels))[:, None] % rows
     group = np.arange(outputs)[None, :] // (outputs // groups)
-    integers, encoding = integer_product(node, weights, inputs, row + group * per_group)
+    integers, encoding = integer_product(node, weights, inputs, channel + group * rows)
     if prod(window.kernel) == 1 and set(window.strides) == {1} and not window.pads and groups == 1:
-        made: Dense | Convolution = Dense(node.name, tensor, integers, WIDEST)
-    else:
-        tensor = b.lifted(tensor, node)
-        window = lifted_window(window)
-        weight = integers.reshape(*window.kernel, per_group, outputs)
-        made = Convolution(node.name, tensor, weight, window, groups, zero or 0, WIDEST)
-    if max(blocks, default=1) == 1:
-        b.give(node, narrowest(b, node, made), encoding)
-        return
-    made = replace(made, name=f"{node.name}:phases")
-    b.add(narrowest(b, node, made))
-    _shuffled(b, node, made.name, blocks[0], encoding)
+        return narrowest(b, node, Dense(name, tensor, integers, WIDEST)), encoding
+    weight = integers.reshape(*window.kernel, rows, outputs)
+    if len(window.kernel) == 1:
+        weight = weight[None]
+    tensor = b.lifted(tensor, node)
+    made = Convolution(name, tensor, weight, lifted_window(window), groups, zero or 0, WIDEST)
+    return narrowest(b, node, made), encoding
 
 
 def _shuffled(b: Builder, node: ModelOp, phases: str, block: int, encoding: Encoding) -> None:
