@@ -227,9 +227,11 @@ def _exactly(
 ) -> Ints:
     """A sum of products in the fastest arithmetic in which no partial sum, up to ``bound``, is rounded."""
     if bound < _FLOAT_EXACT:  # BLAS is far faster than int64
-        return np.rint(product(x.astype(np.float32), weight.astype(np.float32))).astype(np.int64)
+        single: Ints = np.rint(product(x.astype(np.float32), weight.astype(np.float32))).astype(np.int64)
+        return single
     if bound < _DOUBLE_EXACT:
-        return np.rint(product(x.astype(np.float64), weight.astype(np.float64))).astype(np.int64)
+        double: Ints = np.rint(product(x.astype(np.float64), weight.astype(np.float64))).astype(np.int64)
+        return double
     exact: Ints = product(x, weight)
     return exact
 
@@ -611,6 +613,68 @@ class Step(Node):
         return (self.start + self.stride * count).reshape(x.shape)
 
 
+@dataclass(frozen=True, eq=False)
+class Lookup(Node):
+    """One function for each channel that rises and falls: ``values[number of thresholds <= x]``.
+
+    Attributes:
+        x: The tensor it reads.
+        thresholds: (channels, boundaries), non-decreasing along a row; channels is 1 where all are alike.
+            Unused places at the end of a row hold ``NEVER``.
+        values: (channels, boundaries + 1): between the thresholds. Behind unused places they repeat the last.
+        lo: (channels,): the least input for which the function is known.
+        hi: (channels,): the greatest.
+        element: The type of the result.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    thresholds: Ints
+    values: Ints
+    lo: Ints
+    hi: Ints
+    element: ElementType
+
+    @property
+    def channels(self) -> int:
+        return int(self.thresholds.shape[0])
+
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which thresholds lie inside the interval."""
+        within: NDArray[np.bool_] = (self.thresholds > self.lo[:, None]) & (self.thresholds <= self.hi[:, None])
+        return within
+
+    def infer(self, x: TensorType) -> TensorType:
+        reached = np.concatenate([np.ones((self.channels, 1), np.bool_), self.inside], axis=1)
+        first = self.values[:, :1]
+        known = np.where(reached, self.values, first)
+        return TensorType(x.shape, self.element, known.min(1), known.max(1))
+
+    def verify(self, x: TensorType) -> None:
+        if x.size % self.channels or (self.channels > 1 and x.shape[-1] != self.channels != x.size):
+            raise VerifyError(f"'{self.name}': {self.channels} channels for an input of shape {x.shape}")
+        if self.values.shape != (self.channels, self.thresholds.shape[1] + 1):
+            raise VerifyError(f"'{self.name}': values {self.values.shape} for thresholds {self.thresholds.shape}")
+        if not bool((np.diff(self.thresholds, axis=1) >= 0).all()):
+            raise VerifyError(f"'{self.name}': thresholds are not in order")
+        lo, hi = over_channels(x, self.channels)
+        if not bool((self.lo <= lo).all() and (self.hi >= hi).all()):
+            raise VerifyError(f"'{self.name}': its input leaves the interval for which it is known")
+        low, high = int(self.values.min()), int(self.values.max())
+        if low < self.element.min or high > self.element.max:
+            raise VerifyError(f"'{self.name}': values in [{low}, {high}] do not fit {self.element}")
+
+    def evaluate(self, x: Ints) -> Ints:
+        rows = x.reshape(-1, self.channels)
+        found = np.empty(rows.shape, np.int64)
+        for channel in range(self.channels):
+            count = np.searchsorted(self.thresholds[channel], rows[:, channel], side="right")
+            found[:, channel] = self.values[channel][count]
+        return found.reshape(x.shape)
+
+
 NEVER = 1 << (MAX_BITS + 2)
 """A threshold that no input reaches."""
 
@@ -657,6 +721,7 @@ DataflowOp: TypeAlias = (
     | Repeat
     | PixelShuffle
     | Step
+    | Lookup
     | Flatten
 )
 DataflowGraph: TypeAlias = Graph[DataflowOp]
@@ -673,6 +738,7 @@ DATAFLOW_OPS: tuple[type[DataflowOp], ...] = (
     Repeat,
     PixelShuffle,
     Step,
+    Lookup,
     Flatten,
 )
 

@@ -18,10 +18,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.ir.dataflow import DataflowGraph, Source, Step, over_channels
+from flow.ir.dataflow import DataflowGraph, Lookup, Source, Step, over_channels
 from flow.ir.graph import Graph
 from flow.ir.input_type import InputType
 from flow.ir.model import (
+    MONOTONE,
     BatchNorm,
     Binary,
     BipolarQuant,
@@ -44,11 +45,12 @@ from flow.ir.model import (
     Slice,
     Softmax,
     Transpose,
+    Unary,
     Upsample,
 )
 from flow.ir.reference import Evaluation, Levels, evaluate
 from flow.ir.types import Bipolar, Ints, Reals
-from flow.passes.boundaries import find_step
+from flow.passes.boundaries import find_lookup, find_step
 from flow.passes.integers import joins, moves, pools, products
 from flow.passes.integers.builder import ADD_QUANT, Builder
 from flow.passes.integers.encoding import Encoding
@@ -258,8 +260,18 @@ class _Integerizer:
         source = leaf
         if self.b.shapes[leaf] != self.b.shapes[node.name]:
             source = self.b.shaped(leaf, self.b.shapes[node.name], node)
-        step = find_step(segment, node.name, self.b.encodings[leaf].levels, lo.reshape(shape), hi.reshape(shape))
-        self.b.add(Step(node.name, source, step.thresholds, step.start, step.stride, lo, hi, node.element))
+        arguments = segment, node.name, self.b.encodings[leaf].levels, lo.reshape(shape), hi.reshape(shape)
+        turning = [n for n in segment.nodes if isinstance(n, Unary) and n.kind not in MONOTONE]
+        if len(turning) > 1:
+            raise refused(
+                node, f"'{turning[0].name}' and '{turning[1].name}' both turn in front of it", "quantise between them"
+            )
+        if turning:
+            pieces = find_lookup(*arguments)
+            self.b.add(Lookup(node.name, source, pieces.thresholds, pieces.values, lo, hi, node.element))
+        else:
+            step = find_step(*arguments)
+            self.b.add(Step(node.name, source, step.thresholds, step.start, step.stride, lo, hi, node.element))
 
     def _segment(self, leaf: str, node: Quantizer) -> tuple[ModelGraph, Shape]:
         """The chain up to a quantiser on as few elements as tell its channels apart.

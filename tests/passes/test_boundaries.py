@@ -9,11 +9,12 @@ import pytest
 from pass_helpers import bipolar, ints, model, quant
 
 from flow.ir.dataflow import NEVER
-from flow.ir.model import BatchNorm, Binary, Clip, Constant, Input, LeakyRelu, Unary
+from flow.ir.graph import Graph
+from flow.ir.model import BatchNorm, Binary, Clip, Constant, Input, LeakyRelu, Quant, Unary
 from flow.ir.reference import Evaluation, Levels
 from flow.ir.rounding import Rounding
 from flow.passes import boundaries
-from flow.passes.boundaries import find_step
+from flow.passes.boundaries import LOWEST, find_lookup, find_step
 
 
 def brute(segment, levels, lo, hi):
@@ -181,3 +182,47 @@ def test_a_wide_interval_is_bisected():
     step = find_step(segment, "q", levels, ints(-(2**46)), ints(2**46))
     unit = 2**40 + 1  # odd: half of it is no integer, so every boundary is rounded up
     assert step.thresholds.tolist() == [[-(-(2 * k + 1) * unit // 2) for k in range(7)]]
+
+
+@pytest.mark.parametrize("kind", sorted(LOWEST))
+@pytest.mark.parametrize("seed", range(6))
+def test_functions_that_fall_and_rise(kind, seed):
+    """Every integer of every channel, against the reference itself."""
+    rng = np.random.default_rng(seed)
+    channels = 5
+    scale = rng.choice([-1, 1], channels) * 2.0 ** rng.integers(-6, 1, channels) * rng.uniform(0.7, 1.3, channels)
+    if seed == 0:  # the turn lies on an integer, or next to one
+        scale[:2] = LOWEST[kind] / 8, -LOWEST[kind] / 8
+    offset = np.where(np.arange(channels) < 3, 0, rng.normal(size=channels))
+    lo = np.array([-64, -64, -64, 3, -64])
+    hi = np.array([63, 63, 63, 63, -20])
+    if seed == 1:
+        lo[0], hi[0], scale[0] = 0, 0, 1.0
+        offset[0] = LOWEST[kind]  # the first integer, and the only one, is the turn
+        lo[1], scale[1], offset[1] = 0, 0.25, LOWEST[kind] + 1e-9
+    segment = Graph(
+        (
+            Input("x", (channels,)),
+            Constant("s", scale),
+            Binary("m", "mul", "x", "s"),
+            Constant("o", offset),
+            Binary("a", "add", "m", "o"),
+            Unary("u", kind, "a"),
+            Quant("q", "u", np.array(0.05), np.array(0.0), 6, True, False, Rounding.HALF_EVEN),
+        ),
+        ("q",),
+    )
+    one = (Fraction(1),)
+
+    def levels(x):
+        return Levels(x, one, (Fraction(0),))
+
+    pieces = find_lookup(segment, "q", levels, lo, hi)
+    for c in range(channels):
+        points = np.arange(lo[c], hi[c] + 1)
+        whole = np.broadcast_to(points[:, None], (points.size, channels))
+        expected = Evaluation(segment, {"x": levels(whole)}).decisions["q"].levels[:, c]
+        found = pieces.values[c][np.searchsorted(pieces.thresholds[c], points, side="right")]
+        assert np.array_equal(found, expected)
+        inside = pieces.thresholds[c][pieces.thresholds[c] <= hi[c]]
+        assert (np.diff(pieces.values[c][: inside.size + 1]) != 0).all(), "a threshold without a change"
