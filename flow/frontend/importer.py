@@ -9,7 +9,8 @@ import onnx
 
 from flow.errors import ModelFileError, Unsupported, UnsupportedModelError
 from flow.frontend import onnx_file
-from flow.frontend.handlers import HANDLERS, Context, Refused
+from flow.frontend.context import Context, Refused
+from flow.frontend.handlers import handler_of
 from flow.ir.graph import Graph
 from flow.ir.model import Input, ModelGraph, ModelOp, verify_model
 
@@ -77,6 +78,7 @@ def import_proto(proto: onnx.ModelProto, label: str = "the model") -> ImportedMo
     opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=13)
     context = Context(opset, dict(parameters), [Input(name, shape)])
     context.declare(name, shape)
+    context.read = {name for node in proto.graph.node for name in node.input} | {outputs[0]}
     origins: dict[str, Origin] = {}
     problems: list[Unsupported] = []
     for node in proto.graph.node:
@@ -93,7 +95,7 @@ def import_proto(proto: onnx.ModelProto, label: str = "the model") -> ImportedMo
 
 
 def _convert(node: onnx.NodeProto, context: Context, problems: list[Unsupported]) -> None:
-    handler = HANDLERS.get(node.op_type)
+    handler = handler_of(node.op_type, node.domain)
     label = node.name or (node.output[0] if node.output else "?")
     module = onnx_file.module_of(node)
     where = f"{label} (module {module})" if module else label
@@ -116,8 +118,6 @@ def _convert(node: onnx.NodeProto, context: Context, problems: list[Unsupported]
 def _remedy_for(op: str) -> str:
     if op == "FloatQuant":
         return "use an integer quantiser (QuantIdentity, QuantReLU, Int8WeightPerTensorFloat, ...)"
-    if op.startswith(("Conv", "MaxPool", "AveragePool", "GlobalAveragePool")):
-        return "this version converts dense networks; use Linear layers, or wait for convolutions"
     return "replace it by MatMul/Gemm, elementwise operations, BatchNormalization, Relu, Clip and Quant"
 
 

@@ -207,7 +207,7 @@ REFUSED = [
     (node("MatMul", "q w", "y"), {"w": np.ones((3, 2))}, "it multiplies [1, 4] by [3, 2]"),
     (node("Gemm", "q w", "y", transA=1), {"w": W}, "transA=1 would mix frames of a batch"),
     (node("Gemm", "q q", "y"), {}, "it multiplies two activations"),
-    (node("Add", "q q", "y"), {}, "two activations meet here (a residual connection or a gate)"),
+    (node("Div", "q q", "y"), {}, "both its operands are activations"),
     (node("Add", "q c", "y"), {"c": [1, 2, 3]}, "its constant of shape [3] does not broadcast to [1, 4]"),
     (
         node("Add", "q c", "y"),
@@ -236,14 +236,14 @@ REFUSED = [
     (node("Transpose", "q", "y", perm=[1, 0]), {}, "perm=[1, 0] moves the batch axis"),
     (node("Squeeze", "q axes", "y"), {"axes": [0]}, "it removes the batch axis"),
     (node("Unsqueeze", "q axes", "y"), {"axes": [0]}, "it adds an axis in front of the batch"),
-    (node("Concat", "q q", "y", axis=0), {}, "it is supported on constants only, not on activations"),
+    (node("Gather", "q i", "y", axis=1), {"i": 0}, "it is supported on constants only, not on activations"),
     (
         node("Cast", "q", "y", to=TensorProto.INT32),
         {},
         "it casts an activation to int32",
     ),
     (node("Erf", "q", "y"), {}, "this operation is not supported"),
-    (node("MaxPool", "q", "y"), {}, "this operation is not supported"),
+    (node("LSTM", "q", "y"), {}, "this operation is not supported"),
     (node("FloatQuant", "q s", "y"), {}, "this operation is not supported"),
 ]
 
