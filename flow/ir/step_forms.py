@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.errors import ExactnessError
-from flow.ir.dataflow import Step
+from flow.ir.dataflow import Lookup, Step
 from flow.ir.rounding import Rounding
 from flow.ir.types import Ints
 
@@ -113,8 +113,23 @@ class Table:
         return self.entries[np.broadcast_to(channel, index.shape), index]
 
 
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """``y = values[channel, number of thresholds <= x]``: which range x lies in, and a value for each."""
+
+    name = "ranges"
+
+    thresholds: Ints
+    values: Ints
+
+    def evaluate(self, x: Ints) -> Ints:
+        x = np.broadcast_to(x, np.broadcast_shapes(x.shape, (self.thresholds.shape[0],)))
+        columns = [self.values[c][np.searchsorted(row, x[:, c], side="right")] for c, row in enumerate(self.thresholds)]
+        return np.stack(columns, axis=1)
+
+
 # Inputs of ``evaluate`` are (points, channels).
-Form: TypeAlias = Wire | Shift | MultiplyShift | Thresholds | Search | Table
+Form: TypeAlias = Wire | Shift | MultiplyShift | Thresholds | Search | Table | Ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +154,7 @@ class Certificate:
         return f"{self.form}: proved on {boundaries}{channels}"
 
 
-def prove(step: Step, form: Form) -> Certificate:
+def prove(step: Step | Lookup, form: Form) -> Certificate:
     """The certificate of ``form`` for ``step``.
 
     Raises:
@@ -153,9 +168,9 @@ def prove(step: Step, form: Form) -> Certificate:
         after = np.where(inside, step.thresholds, step.lo[:, None])
         before = np.where(inside, step.thresholds - 1, step.hi[:, None])
         points = np.concatenate([step.lo[:, None], step.hi[:, None], before, after], axis=1)
-    expected = step.start[:, None] + step.stride[:, None] * np.stack(
-        [np.searchsorted(row, x, side="right") for row, x in zip(step.thresholds, points, strict=True)]
-    )
+    if isinstance(form, Ranges) and not np.array_equal(form.thresholds, step.thresholds):
+        raise ExactnessError(f"'{step.name}': ranges with other thresholds cannot be proved at these")
+    expected = _values(step, points)
     found = form.evaluate(points.T).T
     if not np.array_equal(expected, found):
         channel, place = np.argwhere(expected != found)[0]
@@ -167,9 +182,22 @@ def prove(step: Step, form: Form) -> Certificate:
     return Certificate(form.name, step.channels, int(inside.sum()), count)
 
 
-def candidates(step: Step) -> list[Form]:
+def _values(step: Step | Lookup, points: Ints) -> Ints:
+    """The function at ``points``, (channels, points)."""
+    rank = np.stack([np.searchsorted(row, x, side="right") for row, x in zip(step.thresholds, points, strict=True)])
+    if isinstance(step, Lookup):
+        return np.take_along_axis(step.values, rank, axis=1)
+    found: Ints = step.start[:, None] + step.stride[:, None] * rank
+    return found
+
+
+def candidates(step: Step | Lookup) -> list[Form]:
     """Every form that can serve; the plan takes the one that costs least."""
-    found = [solve_wire(step), solve_shift(step), solve_multiply_shift(step), solve_table(step)]
+    table = solve_table(step)
+    if isinstance(step, Lookup):
+        ranges = Ranges(step.thresholds, step.values)
+        return [ranges] if table is None else [table, ranges]
+    found = [solve_wire(step), solve_shift(step), solve_multiply_shift(step), table]
     forms: list[Form] = [form for form in found if form is not None]
     forms.append(Thresholds(step.thresholds, step.start, step.stride))
     if step.thresholds.shape[1] > 3:
@@ -368,14 +396,10 @@ class _Polygon:
         return greatest >= least, factor, bias
 
 
-def solve_table(step: Step, *, largest: int = 1 << 12) -> Table | None:
+def solve_table(step: Step | Lookup, *, largest: int = 1 << 12) -> Table | None:
     """A memory over the whole input interval, where that has at most ``largest`` values."""
     lo, hi = int(step.lo.min()), int(step.hi.max())
     if hi - lo + 1 > largest:
         return None
-    x = np.arange(lo, hi + 1)
-    rows = [
-        np.searchsorted(row, np.clip(x, step.lo[channel], step.hi[channel]), side="right")
-        for channel, row in enumerate(step.thresholds)
-    ]
-    return Table(lo, step.start[:, None] + step.stride[:, None] * np.stack(rows))
+    points = np.clip(np.arange(lo, hi + 1), step.lo[:, None], step.hi[:, None])
+    return Table(lo, _values(step, points))

@@ -13,6 +13,7 @@ from flow.passes.fuse_steps import fuse_steps
 from flow.passes.merge_pads import merge_pads
 from flow.passes.merge_reshapes import merge_reshapes
 from flow.passes.narrow_accumulators import narrow_accumulators
+from flow.passes.narrow_sums import narrow_sums
 from flow.passes.orient_channels import orient_channels
 from flow.passes.quantize_constants import quantize_constants
 from flow.passes.quantize_early import quantize_early
@@ -39,6 +40,7 @@ DATAFLOW_PASSES: tuple[Pass[DataflowGraph], ...] = (
     remove_dead_nodes,
     divide_common_factors,
     orient_channels,
+    narrow_sums,
     trim_steps,  # after the weights are final
     narrow_accumulators,  # after the weights are final
 )

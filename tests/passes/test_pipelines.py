@@ -147,6 +147,7 @@ def test_the_names_for_dumps():
         "drop_wire_steps",
         "divide_common_factors",
         "orient_channels",
+        "narrow_sums",
         "trim_steps",
         "narrow_accumulators",
     )
