@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transpositions vanish, and the graph computes the same in the same order."""
+
+import numpy as np
+import pytest
+
+from flow.ir.graph import Graph
+from flow.ir.model import (
+    ArgMax,
+    BatchNorm,
+    Binary,
+    Clip,
+    Concat,
+    Constant,
+    Conv,
+    Input,
+    LeakyRelu,
+    Pad,
+    Pool,
+    Quant,
+    QuantizedConstant,
+    Reduce,
+    Reshape,
+    Slice,
+    Softmax,
+    Transpose,
+    Unary,
+    Upsample,
+    infer_shapes,
+    verify_model,
+)
+from flow.ir.reference import Evaluation
+from flow.ir.rounding import Rounding
+from flow.ir.window import Window
+from flow.passes.absorb_transposes import absorb_transposes
+
+LAST, FIRST = (1, 2, 0), (2, 0, 1)
+
+
+def graph_of(*nodes):
+    return Graph(nodes, (nodes[-1].name,))
+
+
+def quant(name, x, scale=0.25):
+    return Quant(name, x, np.asarray(scale), np.array(0.0), 4, True, False, Rounding.HALF_EVEN)
+
+
+def assert_same(graph):
+    verify_model(graph)
+    found = absorb_transposes(graph)
+    verify_model(found)
+    assert found.outputs == graph.outputs
+    x = np.random.default_rng(0).normal(size=(4, *graph.nodes[0].shape))
+    before = Evaluation(graph, {graph.nodes[0].name: x}).tensors[graph.outputs[0]].value
+    after = Evaluation(found, {graph.nodes[0].name: x}).tensors[graph.outputs[0]].value
+    assert before.shape == after.shape
+    np.testing.assert_allclose(after, before, rtol=1e-13, atol=1e-13)  # float sums in another order
+    return found
+
+
+def moves(graph):
+    return [(n.name, n.x) for n in graph.nodes if isinstance(n, Transpose)]
+
+
+def test_between_two_convolutions_nothing_is_left():
+    rng = np.random.default_rng(0)
+    nodes = [Input("x", (3, 5, 6)), quant("a", "x", rng.uniform(0.1, 1, (3, 1, 1)))]
+    for number, x in enumerate(("a", "r0")):
+        nodes += [
+            Transpose(f"t{number}", x, LAST),
+            QuantizedConstant(f"w{number}", rng.integers(-3, 4, (3, 3, 3, 3)), np.array(0.5)),
+            Conv(f"c{number}", f"t{number}", f"w{number}", Window((3, 3), (1, 1), (1, 1), (1, 1), (1, 1)), 1),
+            Transpose(f"u{number}", f"c{number}", FIRST),
+            BatchNorm(f"b{number}", f"u{number}", *(rng.uniform(0.5, 1, (4, 3, 1, 1))), 1e-5),
+            Unary(f"r{number}", "relu", f"b{number}"),
+        ]
+    found = assert_same(graph_of(*nodes))
+    assert moves(found) == [("x:arranged", "x"), ("r1", "r1:stored")]
+    assert found["a"].scale.shape == (1, 1, 3)
+    assert infer_shapes(found)["b1"] == (5, 6, 3)
+
+
+def test_the_output_keeps_name_and_order():
+    x = Input("x", (2, 3, 4))
+    assert moves(assert_same(graph_of(x, Unary("r", "relu", "x"), Transpose("y", "r", LAST)))) == [("x:arranged", "x")]
+    found = assert_same(graph_of(x, Transpose("t", "x", LAST), Unary("y", "relu", "t"), Transpose("z", "y", FIRST)))
+    assert found.outputs == ("z",)
+
+
+def test_two_readers_share_one_transposition():
+    found = assert_same(
+        graph_of(
+            Input("x", (2, 3, 4)),
+            quant("a", "x"),
+            Transpose("t", "a", LAST),
+            Pool("p", "t", "max", Window.of((1, 1)), True),
+            Transpose("u", "a", LAST),
+            Pool("q", "u", "max", Window.of((1, 1)), True),
+            Binary("y", "add", "p", "q"),
+        )
+    )
+    assert len(moves(found)) == 1
+
+
+def test_axes_of_size_one_are_reshaped():
+    found = assert_same(
+        graph_of(Input("x", (4, 1, 1)), Unary("r", "relu", "x"), Transpose("t", "r", LAST), Reshape("y", "t", (4,)))
+    )
+    assert not moves(found)
+
+
+def test_without_transposes_nothing_changes():
+    graph = graph_of(Input("x", (2, 3)), Unary("y", "relu", "x"))
+    assert absorb_transposes(graph) is graph
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_graphs(seed):
+    """Chains and branches of everything that has axes, in random orders of axes."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(s) for s in rng.integers(2, 6, 3))
+    nodes = [Input("x", shape)]
+    shapes = {"x": shape}
+    names = ["x"]
+    for number in range(14):
+        x, name = names[-1] if rng.random() < 0.7 else names[rng.integers(len(names))], f"n{number}"
+        size = shapes[x]
+        rank = len(size)
+        kind = rng.integers(12)
+        parameter = rng.uniform(0.5, 2, tuple(int(s) if rng.random() < 0.5 else 1 for s in size))
+        if kind <= 2:
+            node = Transpose(name, x, tuple(int(i) for i in rng.permutation(rank)))
+        elif kind == 3:
+            node = Quant(name, x, parameter, np.zeros(()), 5, True, False, Rounding.HALF_EVEN)
+        elif kind == 4:
+            node = LeakyRelu(name, x, parameter)
+        elif kind == 5:
+            nodes.append(Constant(f"{name}:c", parameter))
+            node = Binary(name, "mul", *((x, f"{name}:c") if rng.random() < 0.5 else (f"{name}:c", x)))
+        elif kind == 6:
+            others = [n for n in names if shapes[n] == size]
+            node = Binary(name, "add", x, others[rng.integers(len(others))])
+        elif kind == 7:
+            node = Slice(name, x, *zip(*[(int(rng.integers(0, 2)), s, 1) for s in size], strict=True))
+        elif kind == 8:
+            node = Concat(name, (x, x), int(rng.integers(rank)))
+        elif kind == 9:
+            node = Pad(name, x, tuple(rng.integers(0, 2, rank).tolist()), tuple(rng.integers(0, 2, rank).tolist()), 0.5)
+        elif kind == 10:
+            node = Upsample(name, x, tuple(rng.integers(1, 3, rank).tolist()))
+        elif rank == 3 and rng.random() < 0.5:
+            node = Reduce(name, x, "mean", (int(rng.integers(3)),), bool(rng.random() < 0.7))
+        else:
+            node = Clip(name, x, -1.0, 1.5)
+        try:
+            shapes[name] = infer_shapes(graph_of(*nodes, node))[name]
+        except Exception:
+            continue
+        if np.prod(shapes[name]) > 4000:
+            continue
+        nodes.append(node)
+        names.append(name)
+    last = names[-1]
+    if len(shapes[last]) > 1 and rng.random() < 0.5:
+        axis = int(rng.integers(len(shapes[last])))
+        nodes.append(Softmax("end", last, axis) if rng.random() < 0.5 else ArgMax("end", last, axis, 1, keep=False))
+        last = "end"
+    graph = Graph(tuple(nodes), (last,))
+    kept = graph.ancestors(last)
+    assert_same(Graph(kept, (last,)))

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantisers move in front of what only moves values, or takes the greatest."""
+
+import numpy as np
+import pytest
+
+from flow.ir.graph import Graph
+from flow.ir.model import (
+    BipolarQuant,
+    Concat,
+    DepthToSpace,
+    Input,
+    Pad,
+    Pool,
+    Quant,
+    Reduce,
+    Reshape,
+    Slice,
+    Unary,
+    Upsample,
+    verify_model,
+)
+from flow.ir.reference import Evaluation
+from flow.ir.rounding import Rounding
+from flow.ir.window import Window
+from flow.passes.quantize_early import quantize_early
+
+X = Input("x", (4, 4, 4))
+FIRST = Quant("a", "x", np.array(0.125), np.array(0.0), 6, True, False, Rounding.HALF_EVEN)
+PADDED = Window((3, 3), (2, 2), (1, 1), (1, 1), (1, 1))
+
+
+def quant(x, scale=0.3):
+    return Quant("y", x, np.asarray(scale), np.array(1.0), 3, True, False, Rounding.HALF_EVEN)
+
+
+def after(*nodes):
+    graph = Graph(nodes, ("y",))
+    verify_model(graph)
+    found = quantize_early(graph)
+    verify_model(found)
+    x = np.random.default_rng(0).normal(size=(5, 4, 4, 4))
+    before, now = (Evaluation(g, {"x": x}).tensors["y"].value for g in (graph, found))
+    assert np.array_equal(before, now)
+    assert quantize_early(found) is found
+    return graph, found
+
+
+BY_CHANNEL = np.array([0.2, 0.3, 0.4, 0.5]).reshape(1, 1, 4)
+MOVERS = {
+    "max pool": (Pool("m", "a", "max", PADDED, True), BY_CHANNEL),
+    "max over all": (Reduce("m", "a", "max", (0, 1), True), BY_CHANNEL),
+    "max over all, flat": (Reduce("m", "a", "max", (0, 1), False), 0.3),
+    "upsample": (Upsample("m", "a", (2, 3, 1)), BY_CHANNEL),
+    "reshape": (Reshape("m", "a", (64,)), 0.3),
+    "slice": (Slice("m", "a", (0, 1, 0), (4, 4, 2), (2, 1, 1)), 0.3),
+    "depth to space": (DepthToSpace("m", "a", 2, True), 0.3),
+}
+
+
+@pytest.mark.parametrize("case", MOVERS)
+def test_moved_in_front(case):
+    mover, scale = MOVERS[case]
+    _, found = after(X, FIRST, mover, quant("m", scale))
+    assert [type(n) for n in found.nodes] == [Input, Quant, Quant, type(mover)]
+    assert found.nodes[2].name == "y:before"
+
+
+def test_every_operand_of_a_concat():
+    relu = Unary("r", "relu", "a")
+    _, found = after(X, FIRST, relu, Concat("m", ("a", "r"), 2), quant("m"))
+    assert found["y"].xs == ("y:before0", "y:before1")
+
+
+def test_through_several_movers():
+    _, found = after(X, FIRST, Pool("p", "a", "max", PADDED, True), Reshape("m", "p", (16,)), quant("m"))
+    assert [type(n) for n in found.nodes] == [Input, Quant, Quant, Pool, Reshape]
+
+
+STAYS = {
+    "an average": (FIRST, Pool("m", "a", "mean", PADDED, True), quant("m")),
+    "a padding": (FIRST, Pad("m", "a", (1, 1, 0), (1, 1, 0), 0.0), quant("m")),
+    "a scale of each channel that the mover mixes": (
+        FIRST,
+        DepthToSpace("m", "a", 2, True),
+        quant("m", np.array([0.2]).reshape(1, 1, 1) * np.ones((1, 8, 1)) * [[[1.0]]] * np.linspace(1, 2, 8)[:, None]),
+    ),
+    "the float input, which the host handles": (Reshape("m", "x", (64,)), quant("m")),
+    "a mover with another reader": (
+        FIRST,
+        Reshape("m", "a", (64,)),
+        BipolarQuant("z", "m", np.array(1.0), np.array(0.0)),
+        Reshape("k", "z", (64,)),
+        quant("m"),
+        Concat("y2", ("k", "y"), 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STAYS)
+def test_stays(case):
+    graph = Graph((X, *STAYS[case]), (STAYS[case][-1].name,))
+    verify_model(graph)
+    found = quantize_early(graph)
+    if case == "a mover with another reader":
+        assert found["y"].x == "m"
+    else:
+        assert found is graph
