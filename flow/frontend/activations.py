@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from flow.frontend.context import Attributes, Context, Handler, Refused, frame_array
+from flow.frontend.qcdq import clip_integers
 from flow.ir.model import Binary, Clip, Constant, LeakyRelu, Softmax, Unary, UnaryKind
 
 
@@ -26,6 +27,13 @@ def unary(kind: UnaryKind) -> Handler:
 
 def clip(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
     x = node.input[0]
+    if x in context.integers:
+        clip_integers(context, node)
+        return
+    if x in context.known and context.known[x].dtype.kind in "iu":
+        lo, hi = (context.array(name, "bound") if name else None for name in [*node.input[1:3], "", ""][:2])
+        context.known[node.output[0]] = np.clip(context.known[x], lo, hi)
+        return
     bounds = []
     for place, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
         if len(node.input) > place and node.input[place]:
@@ -78,6 +86,13 @@ def gelu(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None
     if approximate not in ("none", "tanh"):
         raise Refused(f"its approximation is '{approximate}'", "use none or tanh")
     unary("gelu" if approximate == "none" else "gelu_tanh")(context, node, attributes)
+
+
+def swish(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
+    alpha = float(attributes.get("alpha", 1.0))
+    if alpha != 1:
+        raise Refused(f"its alpha is {alpha:g}", "use alpha 1 (SiLU)")
+    unary("silu")(context, node, attributes)
 
 
 def hard_sigmoid(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:

@@ -30,6 +30,18 @@ class Refused(Exception):  # noqa: N818 - not an error of this program: the impo
         self.remedy = remedy
 
 
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """What a QuantizeLinear, and a Clip behind it, make of ``x``; ``value`` is the Quant, once it is there."""
+
+    x: str
+    scale: Reals
+    zero_point: Reals
+    lo: int
+    hi: int
+    value: str = ""
+
+
 @dataclass
 class Context:
     """What is known while the nodes of a file are read in order.
@@ -42,6 +54,7 @@ class Context:
         moving: The tensors that depend on the input.
         poisoned: The tensors that could not be made.
         read: The tensors that some node, or the caller, reads.
+        integers: The tensors between QuantizeLinear and DequantizeLinear.
     """
 
     opset: int
@@ -51,6 +64,7 @@ class Context:
     moving: set[str] = field(default_factory=set)
     poisoned: set[str] = field(default_factory=set)
     read: set[str] = field(default_factory=set)
+    integers: dict[str, Integers] = field(default_factory=dict)
 
     def declare(self, name: str, shape: Shape) -> None:
         """Makes the input known."""

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from flow.frontend import activations, arithmetic, moves, quantisers, reductions, shapes, windows
+from flow.frontend import activations, arithmetic, moves, qcdq, quantisers, reductions, shapes, windows
 from flow.frontend.activations import unary
 from flow.frontend.arithmetic import binary
 from flow.frontend.context import Handler
@@ -24,6 +24,7 @@ HANDLERS = MappingProxyType[str, Handler](
         "Conv": windows.conv("first"),
         "ConvTranspose": windows.conv_transpose,
         "DepthToSpace": moves.depth_to_space,
+        "DequantizeLinear": qcdq.dequantize_linear,
         "Div": binary("div"),
         "Dropout": unary("identity"),
         "Elu": activations.elu,
@@ -46,6 +47,7 @@ HANDLERS = MappingProxyType[str, Handler](
         "Pad": moves.pad,
         "Pow": binary("pow"),
         "Quant": quantisers.quant,
+        "QuantizeLinear": qcdq.quantize_linear,
         "ReduceMax": reductions.reduce("max"),
         "ReduceMean": reductions.reduce("mean"),
         "ReduceSum": reductions.reduce("sum"),
@@ -63,9 +65,11 @@ HANDLERS = MappingProxyType[str, Handler](
         "Sqrt": unary("sqrt"),
         "Squeeze": shapes.squeeze,
         "Sub": binary("sub"),
+        "Swish": activations.swish,
         "Tanh": unary("tanh"),
         "TopK": reductions.top_k,
         "Transpose": shapes.transpose,
+        "Trunc": quantisers.trunc,
         "Unsqueeze": shapes.unsqueeze,
         "Upsample": moves.resize,
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QONNX to the model language. Every node that cannot be converted is reported, all at once."""
+"""QONNX, and ONNX in QCDQ form, to the model language. Every node that cannot be converted is reported, all at once."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +11,12 @@ from flow.errors import ModelFileError, Unsupported, UnsupportedModelError
 from flow.frontend import onnx_file
 from flow.frontend.context import Context, Refused
 from flow.frontend.handlers import handler_of
+from flow.frontend.patterns import with_functions
 from flow.ir.graph import Graph
 from flow.ir.model import Input, ModelGraph, ModelOp, verify_model
 
-_QUANTIZERS = {"Quant", "IntQuant", "BipolarQuant"}
+_QUANTIZERS = {"Quant", "IntQuant", "BipolarQuant", "QuantizeLinear", "DequantizeLinear"}
+_INTEGER_OPS = {"Clip", "DequantizeLinear"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class ImportedModel:
 
 
 def import_model(path: Path) -> ImportedModel:
-    """Reads a QONNX file.
+    """Reads a QONNX file, or one in QCDQ form.
 
     Raises:
         ModelFileError: The file cannot be read, or is not a quantised model at all.
@@ -66,7 +68,7 @@ def import_model(path: Path) -> ImportedModel:
 
 def import_proto(proto: onnx.ModelProto, label: str = "the model") -> ImportedModel:
     """Like ``import_model`` for a model in memory; ``label`` names it in messages."""
-    _refuse_other_dialects(proto, label)
+    _refuse_float_models(proto, label)
     parameters = onnx_file.initializers(proto)
     name, shape = _only_input(proto, parameters, label)
     outputs = [o.name for o in proto.graph.output]
@@ -81,7 +83,7 @@ def import_proto(proto: onnx.ModelProto, label: str = "the model") -> ImportedMo
     context.read = {name for node in proto.graph.node for name in node.input} | {outputs[0]}
     origins: dict[str, Origin] = {}
     problems: list[Unsupported] = []
-    for node in proto.graph.node:
+    for node in with_functions(proto):
         for output in node.output:
             origins[output] = Origin(node.op_type, node.name or output, onnx_file.module_of(node))
         _convert(node, context, problems)
@@ -89,6 +91,8 @@ def import_proto(proto: onnx.ModelProto, label: str = "the model") -> ImportedMo
         raise UnsupportedModelError(_collapsed(problems))
     if outputs[0] in context.known:
         raise ModelFileError(f"{label}: the output does not depend on the input", "check the export")
+    if outputs[0] in context.integers:
+        raise ModelFileError(f"{label}: the output holds integers", "end the model with DequantizeLinear")
     graph = _pruned(context.nodes, outputs[0])
     verify_model(graph)
     return ImportedModel(graph, onnx_file.input_annotations(proto).get(name), origins, proto)
@@ -105,6 +109,11 @@ def _convert(node: onnx.NodeProto, context: Context, problems: list[Unsupported]
         )
     elif not any(name in context.poisoned for name in node.input):
         try:
+            if node.op_type not in _INTEGER_OPS and any(name in context.integers for name in node.input):
+                raise Refused(
+                    "it works on integers, between QuantizeLinear and DequantizeLinear",
+                    "export in QDQ form, where every operation reads dequantised values",
+                )
             handler(context, node, onnx_file.attributes(node))
             return
         except (IndexError, KeyError) as error:
@@ -130,16 +139,11 @@ def _collapsed(problems: list[Unsupported]) -> list[Unsupported]:
     return [Unsupported(nodes, *key) for key, nodes in groups.items()]
 
 
-def _refuse_other_dialects(proto: onnx.ModelProto, label: str) -> None:
+def _refuse_float_models(proto: onnx.ModelProto, label: str) -> None:
     ops = {node.op_type for node in proto.graph.node}
-    if "QuantizeLinear" in ops or "DequantizeLinear" in ops:
-        raise ModelFileError(
-            f"{label} is in the QCDQ form of ONNX (QuantizeLinear, DequantizeLinear), which is not read yet",
-            "export QONNX instead: brevitas.export.export_qonnx(model, args, path)",
-        )
     if not ops & _QUANTIZERS:
         raise ModelFileError(
-            f"{label} holds no quantiser (Quant, BipolarQuant): it is a float model",
+            f"{label} holds no quantiser (Quant, BipolarQuant, QuantizeLinear): it is a float model",
             "quantise it in training, e.g. with Brevitas layers, and export with brevitas.export.export_qonnx",
         )
 
