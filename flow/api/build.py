@@ -210,7 +210,7 @@ def layer_labels(layers: tuple[Layer, ...], imported: ImportedModel) -> dict[str
     """What each layer is called after: its module where the exporter kept it, else its tensor."""
     labels: dict[str, str] = {}
     for layer in layers:
-        node = layer.dense if layer.dense is not None else layer.step
+        node = layer.op if layer.op is not None else layer.step
         assert node is not None
         origin = imported.origin_of(node.name)
         labels[layer.name] = origin.module if origin is not None and origin.module else node.name
@@ -221,7 +221,7 @@ def layer_origins(layers: tuple[Layer, ...], imported: ImportedModel) -> dict[st
     """From which ONNX nodes each layer came, in words."""
     found: dict[str, str] = {}
     for layer in layers:
-        nodes = [node.name for node in (layer.dense, layer.step) if node is not None]
+        nodes = [node.name for node in (layer.op, layer.step) if node is not None]
         words = [str(imported.origin_of(name) or name) for name in nodes]
         found[layer.name] = "From " + ", then ".join(words)
     return found

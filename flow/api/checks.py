@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -12,12 +13,14 @@ from flow.backend.csim import Simulator
 from flow.emit.hls import Names
 from flow.frontend.float_run import run_float32
 from flow.ir.boundary_inputs import boundary_inputs
-from flow.ir.dataflow import execute
+from flow.ir.dataflow import Dense, Step, execute
 from flow.ir.near_ties import FloatComparison, activation_quantizers, compare_float32, parameter_quantizers
 from flow.ir.reference import Evaluation, Feed
 from flow.ir.types import Ints, Reals
 from flow.ir.verify import NOTHING, Comparison, compare
-from flow.plan.design import Design, LayerProcess
+from flow.plan.design import Design
+from flow.plan.layers import Layer
+from flow.plan.processes import LayerProcess
 from flow.report.schema import Check
 
 RANDOM_FRAMES = 200
@@ -185,27 +188,42 @@ def compare_layers(
         if not isinstance(process, LayerProcess):
             continue
         layer = process.layer
-        node = layer.dense if layer.dense is not None else layer.step
-        assert node is not None
-        x = expected[node.x]
-        found = simulator.run_layer(identifier, x, layer.x.element, layer.y.element, layer.y.shape)
+        xs = [(expected[name], x.element) for name, x in zip(layer.reads, layer.xs, strict=True)]
+        found = simulator.run_layer(identifier, xs, layer.y.element, expected[layer.name].shape[1:])
         total += compare({layer.name: expected[layer.name]}, {layer.name: found}, first)
     return total
 
 
 def check_boundaries(design: Design, names: Names, simulator: Simulator) -> Check | None:
-    """Each layer's C++ on inputs that bring every accumulator onto every boundary, and right below it."""
+    """The C++ of each layer on inputs that bring every accumulator onto every boundary, and right below it.
+
+    A convolution gets them as the windows that its window unit would emit. Layers that sum no products of inputs
+    and weights, and depthwise or grouped convolutions, are not part of it.
+    """
     total, wanted, reached = NOTHING, 0, 0
     for identifier, process in zip(names.identifiers, design.processes, strict=True):
-        if not isinstance(process, LayerProcess) or process.layer.step is None:
+        if not isinstance(process, LayerProcess) or process.block not in ("dense", "step"):
             continue
         layer = process.layer
-        assert layer.step is not None
-        for batch in boundary_inputs(layer.dense, layer.step, layer.x):
-            x = np.repeat(batch.inputs[:, None], layer.positions, axis=1).reshape(-1, *layer.x.shape)
-            sums = layer.dense.evaluate(x) if layer.dense is not None else x
-            expected = layer.step.evaluate(sums)
-            found = simulator.run_layer(identifier, x, layer.x.element, layer.y.element, layer.y.shape)
+        if layer.step is None or layer.groups > 1:
+            continue
+        dense = _as_dense(layer)
+        for batch in boundary_inputs(dense, cast(Step, layer.step), layer.core_x):
+            if layer.op is None:
+                expected = layer.step.evaluate(batch.inputs.reshape(-1, *layer.x.shape))
+            else:
+                assert dense is not None
+                sums = np.repeat(dense.evaluate(batch.inputs)[:, None], layer.positions, axis=1)
+                expected = layer.step.evaluate(sums.reshape(-1, *layer.y.shape))
+            inputs = np.repeat(batch.inputs[:, None], layer.positions, axis=1)
+            if layer.window is not None:
+                found = simulator.run_core(
+                    identifier, inputs, layer.core_x.element, layer.y.element, expected.shape[1:]
+                )
+            else:
+                found = simulator.run_layer(
+                    identifier, [(inputs, layer.x.element)], layer.y.element, expected.shape[1:]
+                )
             total += compare({layer.name: expected}, {layer.name: found})
             wanted += batch.wanted.size
             reached += int(batch.reached.sum())
@@ -213,6 +231,14 @@ def check_boundaries(design: Design, names: Names, simulator: Simulator) -> Chec
         return None
     title = f"{wanted} sums on and below every boundary, {reached} of them within reach of the layer's input"
     return _check("C++ of each layer at its boundaries", title, total)
+
+
+def _as_dense(layer: Layer) -> Dense | None:
+    """The product of a layer at one position, over the elements of a window in order."""
+    product = layer.product
+    if product is None or isinstance(product, Dense):
+        return product
+    return Dense(product.name, product.x, product.matrix, product.acc)
 
 
 def _titles(batches: Sequence[Frames]) -> str:

@@ -22,9 +22,10 @@ from flow.ir.text import parse_graph, print_graph
 from flow.ir.types import Ints, Reals, parse_type
 from flow.ir.verify import NOTHING, Comparison, Mismatch, compare
 from flow.passes.integerize import IntegerModel
-from flow.plan.design import Design, LayerProcess, build_design
+from flow.plan.design import Design, build_design
 from flow.plan.layers import layers_of
 from flow.plan.plan import read_plan
+from flow.plan.processes import LayerProcess
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,7 @@ class Built:
         graph = self.integers.graph
         tensors = execute(graph, {self.integers.source.name: x}, keep=True)
         name = next(n.name for n in self.model.nodes if isinstance(n, Input))
-        feed = (
-            user.x[first : first + BATCH]
-            if self.integers.head is not None
-            else self.integers.feed(x)
-        )
+        feed = user.x[first : first + BATCH] if self.integers.head is not None else self.integers.feed(x)
         levels = levels_of(Evaluation(self.model, {name: feed}))
         return tensors | {n: level.reshape(tensors[n].shape) for n, level in levels.items() if n in tensors}
 
@@ -151,20 +148,15 @@ def open_build(folder: Path) -> Built:
 def _first_divergence(
     built: Built, simulator: Simulator, x: Ints, expected: dict[str, Ints], first: int
 ) -> Mismatch | None:
-    """Runs layer after layer, each on the output of the one before, as the hardware does."""
-    values = x
+    """Runs layer after layer, each on what those before it gave, as the hardware does."""
+    values = {built.integers.source.name: x}
     for identifier, process in zip(built.names.identifiers, built.design.processes, strict=True):
         if not isinstance(process, LayerProcess):
             continue
         layer = process.layer
-        values = simulator.run_layer(
-            identifier,
-            values.reshape(len(values), *layer.x.shape),
-            layer.x.element,
-            layer.y.element,
-            layer.y.shape,
-        )
-        found = compare({layer.name: expected[layer.name]}, {layer.name: values}, first)
+        xs = [(values[name], operand.element) for name, operand in zip(layer.reads, layer.xs, strict=True)]
+        values[layer.name] = simulator.run_layer(identifier, xs, layer.y.element, expected[layer.name].shape[1:])
+        found = compare({layer.name: expected[layer.name]}, {layer.name: values[layer.name]}, first)
         if found.differences:
             return found.first[0]
     return None

@@ -4,7 +4,7 @@
 import ctypes
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,10 @@ _FAILURES = {
     2: "words were left in a stream",
     3: "TLAST is not on the last word of a frame",
 }
+
+
+_STUCK = 4
+"""No process can go on."""
 
 
 def compile_design(folder: Path) -> Path:
@@ -121,32 +125,79 @@ class Simulator:
 
     def run(self, x: Ints, source: ElementType, sink: ElementType, shape: Shape) -> Ints:
         """The whole design, from AXI word to AXI word, on a batch (frames, *shape)."""
-        return self._run("flow_csim", x, source, sink, shape)
+        return self._run("flow_csim", [(x, source)], sink, shape)
 
-    def run_layer(self, identifier: str, x: Ints, source: ElementType, sink: ElementType, shape: Shape) -> Ints:
-        """One layer by itself."""
-        return self._run(f"flow_csim_{identifier}", x, source, sink, shape)
+    def run_layer(
+        self, identifier: str, xs: Sequence[tuple[Ints, ElementType]], sink: ElementType, shape: Shape
+    ) -> Ints:
+        """One layer by itself, its window unit included, on a batch of each operand with its type."""
+        return self._run(f"flow_csim_{identifier}", xs, sink, shape)
 
-    def _run(self, name: str, x: Ints, source: ElementType, sink: ElementType, shape: Shape) -> Ints:
-        function = getattr(self._loaded, name)
-        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
+    def run_core(self, identifier: str, windows: Ints, source: ElementType, sink: ElementType, shape: Shape) -> Ints:
+        """The core of a layer behind its window unit, on what that unit emits."""
+        return self._run(f"flow_csimcore_{identifier}", [(windows, source)], sink, shape)
+
+    def run_bounded(
+        self, x: Ints, source: ElementType, sink: ElementType, shape: Shape, streams: Mapping[str, int]
+    ) -> Ints:
+        """The whole design as processes that wait for each other, frame behind frame.
+
+        Args:
+            x: (frames, *shape).
+            source: The type of the input.
+            sink: The type of the output.
+            shape: Of a frame of the output.
+            streams: The depth of every stream by its name, in the order of the design.
+
+        Raises:
+            ExactnessError: The processes wait for each other in a circle; the streams are named.
+        """
+        function = self._loaded.flow_csim_bounded
+        function.argtypes = [*[ctypes.c_void_p] * 4, ctypes.c_long]
         function.restype = ctypes.c_int
-        stored = np.ascontiguousarray(codes(x, source), np.int64).reshape(len(x), -1)
+        stored = np.ascontiguousarray(codes(x, source), np.int64)
+        depths = np.array(list(streams.values()), np.int64)
+        stuck = np.zeros(len(depths), np.int64)
         result = np.empty((len(x), int(np.prod(shape))), np.int64)
-        parts = np.array_split(np.arange(len(x)), tools.cores())
+        failure = function(stored.ctypes.data, depths.ctypes.data, stuck.ctypes.data, result.ctypes.data, len(x))
+        if failure == _STUCK:
+            full, empty = (
+                [f"'{n}' (depth {d})" for (n, d), s in zip(streams.items(), stuck, strict=True) if s == state]
+                for state in (2, 1)
+            )
+            raise ExactnessError(
+                f"the design comes to a stop: full are the streams {', '.join(full) or 'none'}; "
+                f"empty are {', '.join(empty) or 'none'}",
+                "this is a defect of flow; please report it with the model",
+            )
+        _check(failure, "flow_csim_bounded")
+        return uncoded(result, sink).reshape(len(x), *shape)
+
+    def _run(self, name: str, xs: Sequence[tuple[Ints, ElementType]], sink: ElementType, shape: Shape) -> Ints:
+        function = getattr(self._loaded, name)
+        function.argtypes = [*[ctypes.c_void_p] * (len(xs) + 1), ctypes.c_long]
+        function.restype = ctypes.c_int
+        frames = len(xs[0][0])
+        stored = [np.ascontiguousarray(codes(x, source), np.int64).reshape(frames, -1) for x, source in xs]
+        result = np.empty((frames, int(np.prod(shape))), np.int64)
+        parts = np.array_split(np.arange(frames), tools.cores())
 
         def run_part(part: Sequence[int]) -> int:
             if len(part) == 0:
                 return 0
             first, last = int(part[0]), int(part[-1]) + 1
-            piece, out = stored[first:last], result[first:last]
-            return int(function(piece.ctypes.data, out.ctypes.data, len(piece)))
+            pieces, out = [values[first:last] for values in stored], result[first:last]
+            return int(function(*(piece.ctypes.data for piece in pieces), out.ctypes.data, len(out)))
 
         with ThreadPoolExecutor(max_workers=len(parts)) as pool:
             for failure in pool.map(run_part, parts):
-                if failure:
-                    raise ExactnessError(
-                        f"C-simulation of '{name}' stopped: {_FAILURES.get(failure, failure)}",
-                        "this is a defect of flow; please report it with the model",
-                    )
-        return uncoded(result, sink).reshape(len(x), *shape)
+                _check(failure, name)
+        return uncoded(result, sink).reshape(frames, *shape)
+
+
+def _check(failure: int, name: str) -> None:
+    if failure:
+        raise ExactnessError(
+            f"C-simulation of '{name}' stopped: {_FAILURES.get(failure, failure)}",
+            "this is a defect of flow; please report it with the model",
+        )

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from flow.emit.cxx import Table, codes, table, type_name
-from flow.ir.dataflow import NEVER, Step
+from flow.ir.dataflow import NEVER, Lookup, Step
 from flow.ir.rounding import Rounding
-from flow.ir.step_forms import Form, MultiplyShift, Search, Shift, Thresholds, Wire
+from flow.ir.step_forms import Form, MultiplyShift, Ranges, Search, Shift, Thresholds, Wire
 from flow.ir.step_forms import Table as TableForm
 from flow.ir.types import ElementType, Ints, IntType
 
@@ -49,7 +49,7 @@ class StepText:
 
 
 def step_text(
-    step: Step,
+    step: Step | Lookup,
     form: Form,
     *,
     name: str,
@@ -86,6 +86,8 @@ def step_text(
             writer.thresholds(form, search=False)
         case TableForm():
             writer.table(form)
+        case Ranges():
+            writer.ranges(form)
     read = " ".join([text.bias, text.factor, text.threshold, text.result, *(h.threshold for h in text.halves)])
     text.unused = [parameter for parameter in ("p", "fold") if f"[{parameter}]" not in read]
     return text
@@ -96,7 +98,7 @@ class _Writer:
     text: StepText
     name: str
     pe: int
-    step: Step
+    step: Step | Lookup
     y: ElementType
 
     def number(self, values: Ints, what: str, comment: str) -> str:
@@ -183,11 +185,8 @@ class _Writer:
 
     def thresholds(self, form: Thresholds, *, search: bool) -> None:
         text = self.text
-        limit = int(self.step.hi.max()) + 1  # no accumulator reaches it
-        values = np.where(form.thresholds == NEVER, limit, form.thresholds)
-        values = np.clip(values, int(self.step.lo.min()), limit)
+        values, limit = self._reachable(form.thresholds)
         levels = values.shape[1]
-        text.count_type = f"ap_uint<{max(levels.bit_length(), 1)}>"
         if search:
             self._search_stages(values, limit)
         elif levels == 1:
@@ -205,6 +204,18 @@ class _Writer:
             fall, rise = f"{type_name(self.y)}({start} - count)", f"{type_name(self.y)}({start} + count)"
             text.result = f"{down} ? {fall} : {rise}"
         text.result = f"{type_name(self.y)}({text.result})"
+
+    def _reachable(self, thresholds: Ints) -> tuple[Ints, int]:
+        """The thresholds within the reach of the accumulator, a number behind it; sets the type of their count."""
+        limit = int(self.step.hi.max()) + 1  # no accumulator reaches it
+        values = np.where(thresholds == NEVER, limit, thresholds)
+        self.text.count_type = f"ap_uint<{max(values.shape[1].bit_length(), 1)}>"
+        return np.clip(values, int(self.step.lo.min()), limit), limit
+
+    def ranges(self, form: Ranges) -> None:
+        self._search_stages(*self._reachable(form.thresholds))
+        values = codes(form.values, self.y)
+        self.text.result = self.row(values, "values", "The result for each range", at_once=False) + "[count]"
 
     def _search_stages(self, values: Ints, limit: int) -> None:
         """One table for each stage: stage s holds the 2**s thresholds that its comparison can need."""

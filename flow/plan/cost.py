@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 Multiplier: TypeAlias = Literal["lut", "dsp"]
-StepForm: TypeAlias = Literal["wire", "shift", "multiply_shift", "thresholds", "search", "table"]
+StepForm: TypeAlias = Literal["wire", "shift", "multiply_shift", "thresholds", "search", "table", "ranges"]
 
 _DSP_PORTS = {"DSP48E1": (25, 18), "DSP48E2": (27, 18)}
 """Bits of the two signed operands of a DSP slice (UG479, UG579)."""
@@ -179,6 +179,8 @@ def step_terms(config: StepHardware, dsp_kind: str, using: Coefficients | None =
             return _search(config, c)
         case "table":
             return _table(config, c)
+        case "ranges":
+            return _ranges(config, c)
         case _:
             raise ValueError(f"a step function in the form '{config.form}' has no price")
 
@@ -329,6 +331,12 @@ def _table(config: StepHardware, c: Coefficients) -> dict[str, Resources]:
     index = amount(c.adder_lut * config.in_bits, config.out_bits)
     memory = small_rom(config.words << config.in_bits, config.out_bits, c)
     return {"logic": index.scaled(config.pe), "memory": memory.scaled(config.pe)}
+
+
+def _ranges(config: StepHardware, c: Coefficients) -> dict[str, Resources]:
+    """A search for the range, and a memory with a value for each."""
+    values = small_rom(config.words << config.levels.bit_length(), config.out_bits, c)
+    return {**_search(config, c), "values": values.scaled(config.pe)}
 
 
 def _parameters(config: StepHardware, bits: int, c: Coefficients) -> Resources:

@@ -1,21 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The design that a plan means: its processes in order, the words between them, forms with their proofs.
+"""The design that a plan means: its processes, the streams between them, forms with their proofs.
 
-Two layers join without a converter where one's lanes divide the other's: the wider word crosses the stream, a
-producer gathers its neuron folds into it or a consumer takes it in slices. Elsewhere a gearbox stands between
-them, as at both ends, where the words of the AXI stream are taken apart and put together.
+Every stream has one producer and one consumer; where a tensor has several readers, a fork copies it. Two layers
+join without a converter where one's lanes divide the other's: the wider word crosses the stream, a product
+gathers its neuron folds into it or takes it in slices. Elsewhere a gearbox stands between them, as at both ends,
+where the words of the AXI stream are taken apart and put together.
 """
 
-from dataclasses import dataclass
-from math import gcd
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from flow.errors import PlanFileError
 from flow.ir.dataflow import TensorType
 from flow.ir.step_forms import Certificate, Form
 from flow.ir.types import ElementType
+from flow.plan import fifo
 from flow.plan.layers import Layer
+from flow.plan.pipeline import pipeline_depth
 from flow.plan.plan import LayerPlan, Plan
+from flow.plan.processes import (
+    Fork,
+    LayerProcess,
+    Process,
+    WindowProcess,
+    element_of,
+    gearbox,
+    lanes_in,
+    window_unit,
+)
 
 _CONTAINERS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -56,89 +68,28 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerProcess:
-    """A layer with its place in the design.
+class Stream:
+    """Words that one process writes and another reads.
 
     Attributes:
-        layer: What it computes.
-        plan: How it is folded.
-        form: How its step function is realised; None without one.
-        certificate: The proof of the form; None without one.
-        in_lanes: Values of a word that it reads.
-        out_lanes: Values of a word that it writes.
+        producer: The process that writes it, by its place in the design.
+        output: Which of its outputs.
+        consumer: The process that reads it.
+        input: Which of its inputs.
+        element: The type of a value.
+        lanes: Values of a word.
+        words: Words of a frame.
+        depth: Words that it can hold.
     """
 
-    layer: Layer
-    plan: LayerPlan
-    form: Form | None
-    certificate: Certificate | None
-    in_lanes: int
-    out_lanes: int
-
-    @property
-    def cycles(self) -> int:
-        """Cycles of a frame at II = 1."""
-        folds = self.layer.positions * (self.layer.outputs // self.plan.pe)
-        return folds * (self.layer.inputs // self.plan.simd)
-
-    @property
-    def in_words(self) -> int:
-        return self.layer.x.size // self.in_lanes
-
-    @property
-    def out_words(self) -> int:
-        return self.layer.y.size // self.out_lanes
-
-
-@dataclass(frozen=True, slots=True)
-class Gearbox:
-    """Words of one width into words of another, once a frame.
-
-    Attributes:
-        role: Whether it reads the input port, writes the output port, or stands between two layers.
-        after: The layer in front of it; None at the input.
-        element: The type of the values.
-        values: Values of a frame.
-        in_lanes: Values of a word that it reads.
-        out_lanes: Values of a word that it writes.
-        cycles: Iterations of a frame.
-        last_read: The iteration behind that of the last read.
-    """
-
-    role: Literal["input", "output", "between"]
-    after: str | None
+    producer: int
+    output: int
+    consumer: int
+    input: int
     element: ElementType
-    values: int
-    in_lanes: int
-    out_lanes: int
-    cycles: int
-    last_read: int
-
-    @property
-    def step(self) -> int:
-        """Values held are a multiple of this."""
-        return gcd(self.in_lanes, self.out_lanes)
-
-    @property
-    def places(self) -> int:
-        """How many different fillings a read can meet."""
-        return self.out_lanes // self.step
-
-    @property
-    def capacity(self) -> int:
-        """The most values that are held."""
-        return (self.places - 1) * self.step + self.in_lanes
-
-    @property
-    def in_words(self) -> int:
-        return -(-self.values // self.in_lanes)
-
-    @property
-    def out_words(self) -> int:
-        return -(-self.values // self.out_lanes)
-
-
-Process: TypeAlias = LayerProcess | Gearbox
+    lanes: int
+    words: int
+    depth: int
 
 
 @dataclass(frozen=True)
@@ -147,15 +98,17 @@ class Design:
 
     Attributes:
         plan: What it was made from.
-        source: The input port.
-        sink: The output port.
-        processes: In the order of the data.
+        source: The input port, which the first process reads.
+        sink: The output port, which the last process writes.
+        processes: In an order in which each stands behind those that it reads.
+        streams: Between them, in the order of their producers.
     """
 
     plan: Plan
     source: Port
     sink: Port
     processes: tuple[Process, ...]
+    streams: tuple[Stream, ...]
 
     @property
     def layers(self) -> tuple[LayerProcess, ...]:
@@ -166,52 +119,140 @@ class Design:
         """Cycles from frame to frame: those of the slowest process."""
         return max(process.cycles for process in self.processes)
 
+    @property
+    def forked(self) -> bool:
+        """Whether a tensor has several readers, so that a stream that is too short could stop the design."""
+        return any(isinstance(process, Fork) for process in self.processes)
+
+    @cached_property
+    def inputs(self) -> tuple[tuple[Stream, ...], ...]:
+        """The streams that each process reads, in the order of its operands; none for the input port."""
+        return tuple(
+            tuple(sorted((s for s in self.streams if s.consumer == place), key=lambda s: s.input))
+            for place in range(len(self.processes))
+        )
+
+    @cached_property
+    def outputs(self) -> tuple[tuple[Stream, ...], ...]:
+        """The streams that each process writes; none for the output port."""
+        return tuple(
+            tuple(sorted((s for s in self.streams if s.producer == place), key=lambda s: s.output))
+            for place in range(len(self.processes))
+        )
+
 
 def build_design(layers: tuple[Layer, ...], plan: Plan, axis_bits: int) -> Design:
-    """The design that ``plan`` means for these layers.
+    """The design that ``plan`` means for these layers; the last of them makes the output.
 
     Raises:
         PlanFileError: It asks for a form that cannot serve its step function.
     """
-    source = port(layers[0].x, axis_bits)
-    sink = port(layers[-1].y, axis_bits)
-    processes: list[Process] = []
-    for number, (layer, decided) in enumerate(zip(layers, plan.layers, strict=True)):
+    builder = _Builder(layers, plan, axis_bits)
+    for layer, decided in zip(layers, plan.layers, strict=True):
+        builder.add_layer(layer, decided)
+    return builder.finish(plan)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A stream that is not read yet: who writes it, as which of its outputs."""
+
+    producer: int
+    output: int
+
+
+class _Builder:
+    """Adds process after process; a stream is there once its reader is."""
+
+    def __init__(self, layers: tuple[Layer, ...], plan: Plan, axis_bits: int) -> None:
+        names = {layer.name for layer in layers}
+        readers = [(name, layer, p) for layer, p in zip(layers, plan.layers, strict=True) for name in layer.reads]
+        first = [(layer, decided) for name, layer, decided in readers if name not in names]
+        self.entry = first[0][0].x
+        self.source = port(self.entry, axis_bits)
+        self.sink = port(layers[-1].y, axis_bits)
+        self.layers = layers
+        self.processes: list[Process] = []
+        self.edges: list[fifo.Edge] = []
+        self.open: dict[str, list[_End]] = {}
+        self.counts = {name: sum(name == other for other, _, _ in readers) for name, _, _ in readers}
+        self.counts[layers[-1].name] = self.counts.get(layers[-1].name, 0) + 1
+        lanes = max(lanes_in(layer, decided) for layer, decided in first)
+        source = self.source
+        self.processes.append(gearbox("input", None, source.element, source.values, source.lanes, lanes))
+        (name,) = {name for name, _, _ in readers if name not in names}
+        self._offer(name, None)
+
+    def _offer(self, name: str, after: str | None) -> None:
+        """What the last process writes is the tensor ``name``; with several readers, through a fork."""
+        producer, count = len(self.processes) - 1, self.counts[name]
+        if count > 1:
+            last = self.processes[producer]
+            element, values = element_of(last), self._values(name)
+            self.processes.append(Fork(after, element, values, last.out_lanes, count))
+            self.edges.append((producer, 0, producer + 1, 0))
+            producer += 1
+        self.open[name] = [_End(producer, number) for number in range(count)]
+
+    def _values(self, name: str) -> int:
+        return next((layer.y.size for layer in self.layers if layer.name == name), self.source.values)
+
+    def add_layer(self, layer: Layer, decided: LayerPlan) -> None:
         form, certificate = chosen_form(layer, decided)
-        taken, given = lanes_in(layer, decided), decided.pe
-        if number == 0:
-            before = None
-        else:
-            previous = processes[-1]
-            assert isinstance(previous, LayerProcess)
-            before = previous.out_lanes
-            # only a product gathers its folds into a wider word, or takes one in slices
-            gathers = taken % before == 0 and previous.layer.dense is not None
-            slices = before % taken == 0 and layer.dense is not None
-            if taken == before or gathers or slices:  # the wider word crosses
-                wide = max(taken, before)
-                processes[-1] = _with_lanes(previous, out_lanes=wide)
-                processes.append(LayerProcess(layer, decided, form, certificate, wide, given))
-                continue
-        if before is None:
-            processes.append(gearbox("input", None, source.element, source.values, source.lanes, taken))
-        else:
-            after = layers[number - 1].name
-            processes.append(gearbox("between", after, layer.x.element, layer.x.size, before, taken))
-        processes.append(LayerProcess(layer, decided, form, certificate, taken, given))
-    last = processes[-1]
-    assert isinstance(last, LayerProcess)
-    processes.append(gearbox("output", last.layer.name, sink.element, sink.values, last.out_lanes, sink.lanes))
-    return Design(plan, source, sink, tuple(processes))
+        taken = lanes_in(layer, decided)
+        unit = window_unit(layer, decided)
+        core = LayerProcess(layer, decided, form, certificate, taken, decided.pe)
+        ends = [self.open[name].pop(0) for name in layer.reads]
+        if core.block == "dense" and unit is None:
+            core = replace(core, in_lanes=self._slices(ends[0], taken))
+            taken = core.in_lanes
+        ends = [self._with_lanes(end, name, taken) for end, name in zip(ends, layer.reads, strict=True)]
+        if unit is not None and core.block != "window":
+            ends = [self._append(WindowProcess(layer, unit), ends)]
+        self._append(core, ends)
+        self._offer(layer.name, layer.name)
 
+    def _append(self, process: Process, ends: list[_End]) -> _End:
+        place = len(self.processes)
+        self.processes.append(process)
+        self.edges += [(end.producer, end.output, place, number) for number, end in enumerate(ends)]
+        return _End(place, 0)
 
-def lanes_in(layer: Layer, plan: LayerPlan) -> int:
-    """The values that a layer needs in one cycle."""
-    return plan.simd if layer.dense is not None else plan.pe
+    def _slices(self, end: _End, taken: int) -> int:
+        """The lanes of the words that a product reads: wider ones it takes in slices."""
+        given = self.processes[end.producer].out_lanes
+        return given if given % taken == 0 and end.producer > 0 else taken
 
+    def _with_lanes(self, end: _End, name: str, taken: int) -> _End:
+        """The stream with words of ``taken`` values: as it is, gathered by its producer, or through a gearbox."""
+        producer = self.processes[end.producer]
+        given = producer.out_lanes
+        if given == taken:
+            return end
+        if isinstance(producer, LayerProcess) and producer.block == "dense" and taken % given == 0:
+            self.processes[end.producer] = replace(producer, out_lanes=taken)
+            return end
+        after = name if name in {layer.name for layer in self.layers} else None
+        values = self._values(name)
+        return self._append(gearbox("between", after, element_of(producer), values, given, taken), [end])
 
-def _with_lanes(process: LayerProcess, *, out_lanes: int) -> LayerProcess:
-    return LayerProcess(process.layer, process.plan, process.form, process.certificate, process.in_lanes, out_lanes)
+    def finish(self, plan: Plan) -> Design:
+        last = self.layers[-1].name
+        (end,) = self.open[last]
+        given = self.processes[end.producer].out_lanes
+        sink = self.sink
+        self._append(gearbox("output", last, sink.element, sink.values, given, sink.lanes), [end])
+        edges = sorted(self.edges)
+        pipelines = [pipeline_depth(process) for process in self.processes]
+        deep = fifo.depths(self.processes, edges, pipelines)
+        streams = []
+        for (producer, output, consumer, number), depth in zip(edges, deep, strict=True):
+            process = self.processes[producer]
+            words = process.out_words
+            streams.append(
+                Stream(producer, output, consumer, number, element_of(process), process.out_lanes, words, depth)
+            )
+        return Design(plan, self.source, self.sink, tuple(self.processes), tuple(streams))
 
 
 def container_bits(element: ElementType) -> int:
@@ -235,28 +276,3 @@ def chosen_form(layer: Layer, plan: LayerPlan) -> tuple[Form | None, Certificate
             f"possible here: {', '.join(layer.forms)}",
         )
     return layer.forms[plan.form]
-
-
-def gearbox(
-    role: Literal["input", "output", "between"],
-    after: str | None,
-    element: ElementType,
-    values: int,
-    in_lanes: int,
-    out_lanes: int,
-) -> Gearbox:
-    """A gearbox with its iterations counted: in each it reads a word if it holds too few values for the next
-    one, and writes a word if it then holds enough, or if the frame ends.
-    """
-    in_words, out_words = -(-values // in_lanes), -(-values // out_lanes)
-    held = read = written = cycles = last_read = 0
-    while written < out_words:
-        if held < out_lanes and read < in_words:
-            held += in_lanes
-            read += 1
-            last_read = cycles + 1
-        if held >= out_lanes or read == in_words:
-            held -= out_lanes
-            written += 1
-        cycles += 1
-    return Gearbox(role, after, element, values, in_lanes, out_lanes, cycles, last_read)

@@ -3,18 +3,28 @@
 
 from dataclasses import dataclass
 
+from flow.ir.dataflow import (
+    Concatenation,
+    Convolution,
+    Dense,
+    Gate,
+    Padding,
+    PixelShuffle,
+    Pooling,
+    Repeat,
+    Selection,
+    Sum,
+)
 from flow.ir.step_forms import MultiplyShift, Shift
 from flow.ir.types import IntType
 from flow.plan import cost
+from flow.plan import cost_blocks as blocks
 from flow.plan.board import Board
-from flow.plan.design import Design, Gearbox, LayerProcess, Process
+from flow.plan.design import Design
 from flow.plan.layers import Layer
 from flow.plan.plan import LayerPlan
+from flow.plan.processes import Fork, Gearbox, LayerProcess, Process, WindowProcess, window_unit
 from flow.plan.resources import Resources
-
-FIFO_DEPTH = 2
-"""Words between two processes of a chain: each reads what the other writes, in order, so two suffice to
-decouple them, and no chain can deadlock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +43,93 @@ class DesignResources:
 
 
 def layer_resources(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resources]:
-    """The terms of a layer's cost by name."""
-    terms: dict[str, Resources] = {}
-    if layer.dense is not None:
-        config = cost.MatrixVector(
-            inputs=layer.inputs,
-            outputs=layer.outputs,
-            positions=layer.positions,
-            pe=plan.pe,
-            simd=plan.simd,
-            weight_bits=layer.dense.weight_type.bits,
-            input_bits=layer.x.element.bits,
-            acc_bits=layer.dense.acc.bits,
-            xnor=layer.xnor,
-            weight_memory=plan.weight_memory,
-            multiplier=plan.multiplier,
-        )
-        terms.update(cost.matrix_vector(config, board.dsp).items())
+    """The terms of a layer's cost by name, its window unit included."""
+    terms = _operation(layer, plan, board)
+    unit = window_unit(layer, plan)
+    if unit is not None:
+        terms.update(blocks.window_unit(unit.rows, unit.row_words, unit.lanes * layer.core_x.element.bits))
     if layer.step is not None:
         terms["step_function"] = cost.step_function(_step_hardware(layer, plan), board.dsp)
     return terms
+
+
+def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resources]:
+    """What a layer takes without its window unit and its step function."""
+    pe, acc_bits = plan.pe, layer.acc.element.bits
+    word_bits = pe * layer.y.element.bits
+    match layer.op:
+        case None | Padding():
+            return {}
+        case Convolution() if layer.depthwise:
+            return blocks.depthwise(
+                pe=pe,
+                depth=layer.outputs // pe * layer.taps,
+                input_bits=layer.core_x.element.bits,
+                weight_bits=layer.op.weight_type.bits,
+                acc_bits=acc_bits,
+                memory=plan.weight_memory,
+                multiplier=plan.multiplier,
+                dsp_kind=board.dsp,
+            )
+        case Dense() | Convolution():
+            return cost.matrix_vector(_matrix_vector(layer, plan), board.dsp)
+        case Pooling():
+            combine = blocks.maxima(pe, acc_bits) if layer.op.kind == "max" else blocks.accumulators(pe, acc_bits)
+            words = 0 if layer.lanewise else layer.acc.shape[1] * (layer.outputs // pe)
+            kept = {"row_buffer": blocks.row_buffer(words, pe * acc_bits)} if words else {}
+            return {"combine": combine, "control": blocks.control(), **kept}
+        case Sum():
+            return _sum(layer, layer.op, plan)
+        case Gate():
+            left, right = (x.element.bits + 1 for x in layer.xs)
+            terms = {
+                "product": blocks.products(pe, left, right, plan.multiplier, board.dsp),
+                "control": blocks.control(),
+            }
+            if layer.xs[0].shape != layer.xs[1].shape:
+                terms["gate_buffer"] = blocks.row_buffer(layer.outputs // pe, pe * layer.xs[1].element.bits)
+            return terms
+        case Concatenation() | Selection():
+            return {"move": blocks.move(word_bits)}
+        case Repeat():
+            row = layer.x.size // layer.x.shape[0] // pe
+            return {"move": blocks.move(word_bits), "row_buffer": blocks.row_buffer(row, word_bits)}
+        case PixelShuffle():
+            row = layer.x.size // layer.x.shape[0] // pe
+            return {"move": blocks.move(word_bits), "row_buffer": blocks.row_buffer(2 * row, word_bits)}
+
+
+def _matrix_vector(layer: Layer, plan: LayerPlan) -> cost.MatrixVector:
+    assert layer.product is not None
+    return cost.MatrixVector(
+        inputs=layer.inputs,
+        outputs=layer.outputs,
+        positions=layer.positions,
+        pe=plan.pe,
+        simd=plan.simd,
+        weight_bits=layer.product.weight_type.bits,
+        input_bits=layer.core_x.element.bits,
+        acc_bits=layer.product.acc.bits,
+        xnor=layer.xnor,
+        weight_memory=plan.weight_memory,
+        multiplier=plan.multiplier,
+    )
+
+
+def _sum(layer: Layer, op: Sum, plan: LayerPlan) -> dict[str, Resources]:
+    constants, bits = Resources.zero(), []
+    for row in op.factors:
+        alike = len(set(row.tolist())) == 1
+        unit = alike and abs(int(row[0])) == 1
+        bits.append(0 if unit else IntType.holding(int(row.min()), int(row.max())).bits)
+        if not alike:
+            constants += blocks.parameters(plan.pe, layer.outputs // plan.pe, bits[-1])
+    operands = [x.element.bits for x in layer.xs]
+    return {
+        "sum": blocks.scaled_sum(plan.pe, operands, bits, op.acc.bits),
+        "factors": constants,
+        "control": blocks.control(),
+    }
 
 
 def _step_hardware(layer: Layer, plan: LayerPlan) -> cost.StepHardware:
@@ -86,9 +163,8 @@ def design_resources(design: Design, board: Board) -> DesignResources:
         else:
             converters += amount
     fifos = Resources.zero()
-    for process in design.processes[:-1]:
-        element = process.layer.y.element if isinstance(process, LayerProcess) else process.element
-        fifos += cost.fifo(FIFO_DEPTH, process.out_lanes * element.bits)
+    for stream in design.streams:
+        fifos += cost.fifo(stream.depth, stream.lanes * stream.element.bits)
     parts = {"layers": layers, "converters": converters, "fifos": fifos, "shell": cost.shell(board.family)}
     return DesignResources(sum(parts.values(), Resources.zero()), parts, processes)
 
@@ -97,6 +173,10 @@ def _process(process: Process, design: Design, board: Board) -> Resources:
     match process:
         case LayerProcess():
             return sum(layer_resources(process.layer, process.plan, board).values(), Resources.zero())
+        case WindowProcess():
+            return Resources.zero()  # counted with its layer
+        case Fork():
+            return blocks.fork(process.copies, process.lanes * process.element.bits)
         case Gearbox(role="input"):
             return cost.stream_reader(
                 process.in_lanes, process.out_lanes, process.element.bits, design.source.axis_bits

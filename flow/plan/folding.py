@@ -17,10 +17,11 @@ from flow.errors import InfeasibleError
 from flow.ir.types import Bipolar
 from flow.plan import board as boards
 from flow.plan.board import Board
-from flow.plan.design import build_design, gearbox, lanes_in
+from flow.plan.design import build_design
 from flow.plan.estimate import design_resources, layer_resources
 from flow.plan.layers import Layer
-from flow.plan.plan import LayerPlan, Multiplier, Plan, WeightMemory, divisors
+from flow.plan.plan import LayerPlan, Multiplier, Plan, WeightMemory
+from flow.plan.processes import gearbox, lanes_in, layer_cycles
 from flow.plan.resources import Resources
 
 UTILIZATION = 0.7
@@ -88,27 +89,18 @@ def fold(
 def layer_options(layer: Layer, board: Board) -> list[Option]:
     """Every legal choice for a layer that no other choice beats in every respect."""
     forms = list(layer.forms) or ["none"]
-    memories: list[WeightMemory] = ["lut", "bram"] if layer.dense is not None else ["lut"]
+    memories: list[WeightMemory] = ["lut", "bram"] if layer.product is not None else ["lut"]
     multipliers: list[Multiplier] = ["lut", "dsp"] if board.resources.dsp else ["lut"]
     found: list[Option] = []
-    simds = divisors(layer.inputs) if layer.dense is not None else [1]
-    for pe, simd in product(_channel_divisors(layer), simds):
+    for pe, simd in product(layer.pe_options, layer.simd_options):
         if simd > _LARGEST_LANES or pe > _LARGEST_LANES:
             continue
-        cycles = layer.positions * (layer.outputs // pe) * (layer.inputs // simd)
+        cycles = layer_cycles(layer, LayerPlan(layer.name, pe, simd, "lut", "lut", "none"))
         for memory, multiplier, form in product(memories, multipliers, forms):
             plan = LayerPlan(layer.name, pe, simd, memory, multiplier, form)  # type: ignore[arg-type]
             total = sum(layer_resources(layer, plan, board).values(), Resources.zero())
             found.append(Option(plan, cycles, total))
     return _undominated(found)
-
-
-def _channel_divisors(layer: Layer) -> list[int]:
-    """PE divides the outputs; of a bare step function also its channels, so that its tables fold with it."""
-    outputs = divisors(layer.outputs)
-    if layer.dense is None and layer.step is not None and layer.step.channels > 1:
-        return [pe for pe in outputs if layer.step.channels % pe == 0]
-    return outputs
 
 
 def _undominated(options: list[Option]) -> list[Option]:
@@ -150,6 +142,7 @@ class _Planner:
         ports = build_design(layers, self._plan([options[x.name][0] for x in layers]), board.axis_bits)
         self.source, self.sink = ports.source, ports.sink
         self.port_cycles = max(self.source.words, self.sink.words)
+        (self.source_name,) = {n for x in layers for n in x.reads} - {x.name for x in layers}
         paces = [[self._pace(place, o) for o in options[x.name]] for place, x in enumerate(layers)]
         self.least_interval = max(self.port_cycles, *(min(pace) for pace in paces))
         self.intervals = sorted(
@@ -158,9 +151,9 @@ class _Planner:
 
     def _pace(self, place: int, option: Option) -> int:
         """The cycles of a layer, and of the gearbox at a port that it stands next to."""
-        cycles = option.cycles
-        if place == 0:
-            taken = lanes_in(self.layers[0], option.plan)
+        cycles, layer = option.cycles, self.layers[place]
+        if self.source_name in layer.reads:
+            taken = lanes_in(layer, option.plan)
             cycles = max(cycles, _port_cycles(self.source.values, self.source.lanes, taken))
         if place == len(self.layers) - 1:
             cycles = max(cycles, _port_cycles(self.sink.values, option.plan.pe, self.sink.lanes))

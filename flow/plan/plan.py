@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from flow.errors import PlanFileError
-from flow.plan.layers import Layer
+from flow.plan.layers import Layer, divisors
 
 WeightMemory = Literal["lut", "bram"]  # UltraRAM cannot be initialised, so it holds no constants
 Multiplier = Literal["lut", "dsp"]
-FormName = Literal["wire", "shift", "multiply_shift", "thresholds", "search", "table", "none"]
+FormName = Literal["wire", "shift", "multiply_shift", "thresholds", "search", "table", "ranges", "none"]
+
+__all__ = ["FormName", "LayerPlan", "Multiplier", "Plan", "WeightMemory", "divisors", "print_plan", "read_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,8 @@ class LayerPlan:
 
     Attributes:
         name: The layer.
-        pe: Outputs computed at once.
-        simd: Inputs read at once, by each of them.
+        pe: Outputs computed at once; channels that travel together where nothing is computed.
+        simd: Inputs read at once, by each of them; 1 where there is no matrix product.
         weight_memory: Where the weights lie.
         multiplier: What multiplies inputs and weights.
         form: How the step function is realised; ``none`` where there is none.
@@ -107,22 +109,18 @@ def _layer_plan(entry: dict[str, Any], layer: Layer, problems: list[str]) -> Lay
     _keys(entry, names, f"layer '{layer.name}'", problems)
     if len(problems) > before:
         return None
-    for key, total, what in (("pe", layer.outputs, "outputs"), ("simd", layer.inputs, "inputs")):
+    for key, total, what, possible in (
+        ("pe", layer.outputs, "outputs", layer.pe_options),
+        ("simd", layer.inputs, "inputs", layer.simd_options),
+    ):
         value = entry[key]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1 or total % value:
-            problems.append(
-                f"layer '{layer.name}': {key} = {value!r} does not divide its {total} {what}; "
-                f"possible: {', '.join(map(str, divisors(total)))}"
-            )
+        if isinstance(value, bool) or not isinstance(value, int) or value not in possible:
+            divides = isinstance(value, int) and value > 0 and total % value == 0
+            why = f"cannot fold its {total} {what}" if divides else f"does not divide its {total} {what}"
+            problems.append(f"layer '{layer.name}': {key} = {value!r} {why}; possible: {', '.join(map(str, possible))}")
     for key, options in (("weight_memory", WeightMemory), ("multiplier", Multiplier), ("form", FormName)):
         if entry[key] not in get_args(options):
             problems.append(f"layer '{layer.name}': {key} = {entry[key]!r}; possible: {', '.join(get_args(options))}")
     if (entry["form"] == "none") != (layer.step is None):
         problems.append(f"layer '{layer.name}': form 'none' is for layers without a step function, and only those")
     return LayerPlan(**entry) if len(problems) == before else None
-
-
-def divisors(n: int) -> list[int]:
-    """The numbers that divide ``n``, in order."""
-    low = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
-    return sorted({*low, *(n // d for d in low)})

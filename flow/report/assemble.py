@@ -10,9 +10,11 @@ from flow.passes.integerize import IntegerModel
 from flow.passes.integers.encoding import Encoding
 from flow.plan.board import Board
 from flow.plan.cost import error_of_model
-from flow.plan.design import Design, LayerProcess, Port
+from flow.plan.design import Design, Port
 from flow.plan.estimate import design_resources, layer_resources
 from flow.plan.folding import Folding
+from flow.plan.layers import Layer
+from flow.plan.processes import LayerProcess, layer_cycles
 from flow.plan.resources import Resources
 from flow.plan.timing import ASSUMPTION, frame_latency
 from flow.report.schema import BuildReport, Check, Estimated, Figure, LayerReport
@@ -86,25 +88,26 @@ def _layer(
     terms = layer_resources(layer, plan, board)
     total = sum(terms.values(), Resources.zero())
     bits = {"input": str(layer.x.element), "output": str(layer.y.element)}
-    weights = 0
-    if layer.dense is not None:
-        weights = layer.dense.weight.size
+    product = layer.product
+    if product is not None:
         bits = {
-            "weight": str(layer.dense.weight_type),
-            "input": str(layer.x.element),
-            "accumulator": str(layer.dense.acc),
+            "weight": str(product.weight_type),
+            "input": str(layer.core_x.element),
+            "accumulator": str(product.acc),
             "output": str(layer.y.element),
         }
-    positions = f"{layer.positions} x " if layer.positions > 1 else ""
+    elif layer.op is not None and layer.step is not None:
+        bits["accumulator"] = str(layer.acc.element)
+    weights = product.weight.size if product is not None else 0
     return LayerReport(
         name=layer.name,
         identifier=identifier,
         origin=origins.get(layer.name, layer.name),
         kind=layer.kind,
-        shape=f"{positions}{layer.inputs} x {layer.outputs}" if layer.dense is not None else str(layer.outputs),
+        shape=_shape(layer),
         bits=bits,
         weights=weights,
-        weight_bits=weights * layer.dense.weight_type.bits if layer.dense is not None else 0,
+        weight_bits=weights * product.weight_type.bits if product is not None else 0,
         macs=layer.macs,
         pe=plan.pe,
         simd=plan.simd,
@@ -113,10 +116,20 @@ def _layer(
         form=process.certificate.form if process.certificate is not None else None,
         certificate=str(process.certificate) if process.certificate is not None else None,
         scale=describe(integers.encodings.get(layer.name)),
-        cycles=Estimated(process.cycles, CYCLE_MODEL, None),
+        cycles=Estimated(layer_cycles(layer, plan), CYCLE_MODEL, None),
         resources=_figures(total),
         terms={name: dict(part.items()) for name, part in terms.items()},
     )
+
+
+def _shape(layer: Layer) -> str:
+    """Inputs x outputs of a product, with the positions in front; else what comes out."""
+    if layer.op is None:
+        return str(layer.outputs)
+    if layer.product is None:
+        return " x ".join(map(str, layer.acc.shape))
+    positions = f"{layer.positions} x " if layer.positions > 1 else ""
+    return f"{positions}{layer.inputs} x {layer.outputs}"
 
 
 def _figures(resources: Resources) -> dict[str, Figure]:

@@ -60,7 +60,7 @@ def test_library_equals_the_graph(compiled):
     simulator = Simulator(library)
     assert np.array_equal(simulator.run(x, design.source.element, design.sink.element, (4,)), expected)
     layer = design.layers[0].layer
-    found = simulator.run_layer(names.identifiers[1], x, layer.x.element, layer.y.element, (2, 2))
+    found = simulator.run_layer(names.identifiers[1], [(x, layer.x.element)], layer.y.element, (2, 2))
     assert found.shape == (101, 2, 2)
     assert np.array_equal(found.reshape(101, 4), expected)
     assert simulator.run(x[:1], design.source.element, design.sink.element, (4,)).shape == (1, 4)
@@ -140,7 +140,7 @@ def test_design_that_loses_or_adds_words(tmp_path, old, new, what):
     x = np.ones((5, 6), np.int64)
     layer = design.layers[0].layer
     with pytest.raises(ExactnessError, match=f"stopped: {what}"):
-        simulator.run_layer(names.identifiers[1], x, layer.x.element, layer.y.element, (4,))
+        simulator.run_layer(names.identifiers[1], [(x, layer.x.element)], layer.y.element, (4,))
 
 
 def test_layers_that_are_called_like_local_variables(tmp_path):

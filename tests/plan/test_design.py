@@ -11,9 +11,10 @@ from flow.errors import PlanFileError
 from flow.ir.dataflow import Dense, Source, Step, TensorType
 from flow.ir.graph import Graph
 from flow.ir.types import Bipolar, IntType
-from flow.plan.design import Gearbox, LayerProcess, build_design, gearbox, port
+from flow.plan.design import build_design, port
 from flow.plan.layers import layers_of
 from flow.plan.plan import LayerPlan, Plan, divisors
+from flow.plan.processes import Gearbox, LayerProcess, gearbox
 
 U4 = IntType(4, signed=False)
 ONE = np.ones(1, np.int64)

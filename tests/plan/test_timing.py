@@ -11,10 +11,11 @@ from test_design import chain, design_of
 from flow.ir.dataflow import Source, Step
 from flow.ir.graph import Graph
 from flow.ir.types import IntType
-from flow.plan.design import Gearbox
 from flow.plan.layers import layers_of
+from flow.plan.pipeline import pipeline_depth
 from flow.plan.plan import divisors
-from flow.plan.timing import frame_latency, pipeline_depth
+from flow.plan.processes import Gearbox
+from flow.plan.timing import frame_latency
 
 
 def iterations(process):

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C++ of sliding windows: the window unit with its line buffer, and pools whose windows do not overlap."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from flow.emit.cxx import codes, type_name
+from flow.emit.process_text import HlsOptions, add_layer, finish, layer_header, moved, number, shape_text
+from flow.ir.dataflow import Convolution, Padding, Pooling
+from flow.ir.types import ElementType
+from flow.plan.layers import Layer
+from flow.plan.processes import LayerProcess, WindowProcess
+from flow.plan.window_unit import WindowUnit
+
+_LONG = 16  # iterations behind which no pipeline still holds a write
+
+
+def add_window(text: SimpleNamespace, process: WindowProcess, options: HlsOptions) -> None:
+    """The window unit in front of a layer."""
+    layer, unit = process.layer, process.unit
+    text.header = [
+        f"{options.origins.get(layer.name, layer.name)}: its windows",
+        *_geometry(unit),
+    ]
+    assert isinstance(layer.op, Convolution | Pooling)
+    _add_unit(text, unit, layer, process.element, layer.op.pad)
+
+
+def add_padding(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
+    """A layer that pads: a window of one tap."""
+    layer = process.layer
+    add_layer(text, process, options)
+    assert isinstance(layer.op, Padding)
+    text.header = layer_header(
+        process, options, [f"{layer.op.value} around {shape_text(layer.x.shape)}", *_geometry(process.unit)]
+    )
+    _add_unit(text, process.unit, layer, layer.y.element, layer.op.value)
+
+
+def _geometry(unit: WindowUnit) -> list[str]:
+    height, width = unit.window.outputs((unit.height, unit.width))
+    return [
+        f"{unit.height} x {unit.width} x {unit.channels} -> {height} x {width} windows of {unit.window}",
+        f"{unit.lanes} values a word, {unit.rows} rows of line buffer: {unit.cycles} cycles a frame",
+    ]
+
+
+def _add_unit(text: SimpleNamespace, unit: WindowUnit, layer: Layer, element: ElementType, pad: int) -> None:
+    window = unit.window
+    (kernel_h, kernel_w), (stride_h, stride_w) = window.kernel, window.strides
+    dilation_h, dilation_w = (d if k > 1 else 1 for d, k in zip(window.dilations, window.kernel, strict=True))
+    top, left = window.inputs((0, 0), (0, 0))
+    last_left = left + (window.outputs((unit.height, unit.width))[1] - 1) * stride_w
+    vars(text).update(
+        element=type_name(element),
+        lanes=unit.lanes,
+        rows=unit.rows,
+        row_words=unit.row_words,
+        pixel_words=unit.pixel_words,
+        block_words=unit.block_words,
+        blocks=unit.blocks,
+        words=unit.in_words,
+        positions=unit.positions,
+        iterations=unit.cycles,
+        height=unit.height,
+        width=unit.width,
+        kernel_h=kernel_h,
+        kernel_w=kernel_w,
+        stride_h=stride_h,
+        stride_w=stride_w,
+        dilation_h=dilation_h,
+        dilation_w=dilation_w,
+        span_h=window.span[0],
+        span_w=window.span[1],
+        top=top,
+        left=left,
+        last_left=last_left,
+        top_slot=top % unit.rows,
+        first_needed=unit.needed(top, left),
+        first_limit=unit.limit(top, left),
+        may_leave=window.pads,
+        taken=moved("taken[i]", layer.x.element, element),
+        pad=int(codes(np.array([pad]), element)[0]),
+    )
+
+
+def add_pool(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
+    """A pool whose windows neither overlap nor reach into padding: it combines pixels as they come."""
+    layer, plan = process.layer, process.plan
+    add_layer(text, process, options)
+    assert isinstance(layer.op, Pooling)
+    height, width, channels = layer.x.shape
+    (kernel_h, kernel_w), (stride_h, stride_w) = layer.op.window.kernel, layer.op.window.strides
+    rows, columns = layer.acc.shape[:2]
+    # a single window has no next one: its taps are counted to the end
+    stride_h, stride_w = stride_h if rows > 1 else height, stride_w if columns > 1 else width
+    words = channels // plan.pe
+    greatest = layer.op.kind == "max"
+    used_h, used_w = (rows - 1) * stride_h + kernel_h, (columns - 1) * stride_w + kernel_w
+    inside = [
+        *(["tap_row < " + str(kernel_h)] if stride_h > kernel_h and rows > 1 else []),
+        *(["tap_column < " + str(kernel_w)] if stride_w > kernel_w and columns > 1 else []),
+        *([f"row < {used_h}"] if used_h < height else []),
+        *([f"column < {used_w}"] if used_w < width else []),
+    ]
+    first = [*(["tap_row == 0"] if kernel_h > 1 else []), *(["tap_column == 0"] if kernel_w > 1 else [])]
+    last = [
+        *([f"tap_row == {kernel_h - 1}"] if kernel_h > 1 else []),
+        *([f"tap_column == {kernel_w - 1}"] if kernel_w > 1 else []),
+    ]
+    # iterations from the one that writes a place of the row buffer to the next that reads it
+    running = words == 1 and kernel_w > 1
+    distance = words if kernel_w > 1 and not running else width - (kernel_w - 1 if running else 0)
+    text.header = layer_header(
+        process,
+        options,
+        [
+            f"{layer.op.kind} over {kernel_h} x {kernel_w} of {shape_text(layer.x.shape)} {layer.x.element} "
+            f"-> {shape_text(layer.acc.shape)} {layer.y.element}",
+            f"PE {plan.pe}: {process.cycles} cycles a frame",
+        ],
+    )
+    vars(text).update(
+        total_type=text.x_type if greatest else text.acc_type,
+        value="x[p]" if greatest else number("x[p]", layer.x.element),
+        greatest=greatest,
+        iterations=process.cycles,
+        places=columns * words,
+        words=words,
+        width=width,
+        stride_h=stride_h,
+        stride_w=stride_w,
+        kernel_w=kernel_w,
+        running=running,
+        index="place + word" if words > 1 else "place",
+        buffered=kernel_h > 1 or (kernel_w > 1 and not running),
+        distance=distance if 1 < distance < _LONG else 0,
+        independent=distance >= _LONG,
+        inside=" && ".join(inside),
+        first=" && ".join(first) or "true",
+        last=" && ".join(last) or "true",
+        uses_row=any("row <" in c and "tap" not in c for c in inside),
+        finish=finish(text, "total", "word" if words > 1 else "0"),
+    )

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How deep the streams must be so that no frame is held up where branches meet again.
+
+Every process runs a fixed sequence of reads and writes. Give each of them a rigid timetable: iteration k of
+frame f, of c iterations, at ``start + f * I + floor(k * span / c)``, where I is the interval of the slowest
+process, ``span`` lies between c and I, and ``start`` is the least number with which every word is there a cycle
+before it is read. (As span any number would do; what arrives within a short time is best handled in as short a
+time, and the rest over the whole interval.) The timetable repeats itself every I cycles, so that the words that
+wait in each stream can be counted; let each stream of a reconvergent path be as deep as the most that ever wait.
+
+With these depths the timetable is an execution of the bounded network: no read finds a stream empty and no write
+finds one full. Whether a network of such processes can end in a deadlock, and how fast it runs, does not depend on
+the order in which they are run (they are Kahn processes, and a bounded stream is a pair of unbounded ones, of
+words and of free places); each event of the self-timed execution comes no later than in any other execution. So
+the design does not deadlock, and takes no longer than I cycles a frame. A process may also hold results in its
+pipeline until it can start further iterations (HLS stalls a pipeline as a whole); the timetable is therefore laid
+out once with results that leave at once and once with results that leave so many iterations later as the pipeline
+is deep, and each stream gets the greater depth.
+
+A stream that is a bridge (without it the design falls apart) lies on no reconvergent path: it can be part of no
+circular wait, and two words decouple its ends.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flow.ir.types import Ints
+from flow.plan.processes import Process, Schedule, schedule
+
+BRIDGE_DEPTH = 2
+"""Words between two processes of a chain: each reads what the other writes, in order."""
+
+Edge = tuple[int, int, int, int]
+"""A stream: producer, number among its outputs, consumer, number among its inputs."""
+
+
+def depths(processes: Sequence[Process], edges: Sequence[Edge], pipelines: Sequence[int]) -> list[int]:
+    """The depth of each stream, in words.
+
+    Args:
+        processes: In topological order.
+        edges: The streams between them.
+        pipelines: The depth of the pipeline of each process, in cycles.
+    """
+    between = _bridges(len(processes), edges)
+    if all(between):
+        return [BRIDGE_DEPTH] * len(edges)
+    schedules = [schedule(process) for process in processes]
+    at_once = _occupancies(schedules, edges, [0] * len(processes))
+    held = _occupancies(schedules, edges, pipelines)
+    return [
+        BRIDGE_DEPTH if bridge else max(BRIDGE_DEPTH, *both)
+        for bridge, both in zip(between, zip(at_once, held, strict=True), strict=True)
+    ]
+
+
+def _occupancies(schedules: Sequence[Schedule], edges: Sequence[Edge], pipelines: Sequence[int]) -> list[int]:
+    """The most words that wait in each stream under the timetable."""
+    interval = max(found.cycles for found in schedules)
+    written: dict[tuple[int, int], Ints] = {}  # when each word of each output is there, in the first frame
+    read: dict[tuple[int, int], Ints] = {}
+    for process, found in enumerate(schedules):
+        arrivals = {number: written[source, output] for source, output, to, number in edges if to == process}
+        width = max((int(when[-1] - when[0]) + 1 for when in arrivals.values()), default=interval)
+        span = min(max(width, found.cycles), interval)
+        waits = [when + 1 - found.reads[number] * span // found.cycles for number, when in arrivals.items()]
+        start = max((int(wait.max()) for wait in waits), default=0)
+        end = (found.cycles - 1) * span // found.cycles  # behind the last iteration the pipeline runs empty
+        held = pipelines[process]
+        for number in arrivals:
+            read[process, number] = start + found.reads[number] * span // found.cycles
+        for output, places in enumerate(found.writes):
+            written[process, output] = start + np.minimum((places + held) * span // found.cycles, end + held)
+    return [_most_waiting(written[edge[:2]], read[edge[2:]], interval) for edge in edges]
+
+
+def _most_waiting(written: Ints, read: Ints, interval: int) -> int:
+    """The most words in a stream in which each frame repeats what the one before does an interval later.
+
+    Args:
+        written: (words,): when each word of the first frame is written.
+        read: (words,): when it is read; it leaves its place a cycle later.
+        interval: Cycles from frame to frame.
+    """
+    words = len(written)
+    # Look at a frame before which so many others have passed that all that are still in the stream are counted.
+    frames = int(read.max() - written.min()) // interval + 1
+    total = frames * words + np.arange(words) + 1  # written when word w of that frame is there
+    gone = np.zeros(words, np.int64)
+    for frame in range(frames + 1):
+        gone += np.searchsorted(read + (frame - frames) * interval, written, side="left")
+    return int((total - gone).max())
+
+
+def _bridges(count: int, edges: Sequence[Edge]) -> list[bool]:
+    """For each stream whether its ends are joined by no other way."""
+    neighbours: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+    for number, (producer, _, consumer, _) in enumerate(edges):
+        neighbours[producer].append((consumer, number))
+        neighbours[consumer].append((producer, number))
+    found = [False] * len(edges)
+    reached: dict[int, int] = {}  # the order in which processes are found
+    lowest: dict[int, int] = {}  # the earliest one that a process and those found from it have a stream to
+    for root in range(count):
+        if root in reached:
+            continue
+        reached[root] = lowest[root] = len(reached)
+        path = [(root, -1, iter(neighbours[root]))]
+        while path:
+            process, entered, rest = path[-1]
+            step = next(rest, None)
+            if step is None:
+                path.pop()
+                if path:
+                    lowest[path[-1][0]] = min(lowest[path[-1][0]], lowest[process])
+                    found[entered] = lowest[process] > reached[path[-1][0]]
+            elif step[1] != entered and step[0] in reached:
+                lowest[process] = min(lowest[process], reached[step[0]])
+            elif step[1] != entered:
+                reached[step[0]] = lowest[step[0]] = len(reached)
+                path.append((step[0], step[1], iter(neighbours[step[0]])))
+    return found

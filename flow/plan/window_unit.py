@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sliding-window unit: which line buffer it has, and what it does in each iteration."""
+
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+
+import numpy as np
+
+from flow.ir.types import Ints
+from flow.ir.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class WindowUnit:
+    """Reads the pixels of a frame and emits, for every output position, the pixels under its taps.
+
+    In every iteration it reads a word if the line buffer has room, and emits one if the last pixel of its
+    position had been read before. For each position it emits, for each block of channels, for each tap, the
+    words of that block.
+
+    Attributes:
+        height: Rows of the input.
+        width: Pixels of a row.
+        channels: Values of a pixel.
+        window: Where the taps lie.
+        lanes: Values of a word; divides the values of a block.
+        blocks: Parts of a pixel that are emitted one behind the other, each for all taps.
+    """
+
+    height: int
+    width: int
+    channels: int
+    window: Window
+    lanes: int
+    blocks: int
+
+    @property
+    def pixel_words(self) -> int:
+        return self.channels // self.lanes
+
+    @property
+    def row_words(self) -> int:
+        return self.width * self.pixel_words
+
+    @property
+    def block_words(self) -> int:
+        return self.pixel_words // self.blocks
+
+    @property
+    def in_words(self) -> int:
+        return self.height * self.row_words
+
+    @property
+    def positions(self) -> int:
+        return prod(self.window.outputs((self.height, self.width)))
+
+    @property
+    def position_words(self) -> int:
+        """Words that are emitted for one position."""
+        return prod(self.window.kernel) * self.pixel_words
+
+    @property
+    def out_words(self) -> int:
+        return self.positions * self.position_words
+
+    @property
+    def rows(self) -> int:
+        """Rows of the line buffer: those under a window, and those that the next one adds; no more than there are
+        (but a step down or to the next tap must not go around twice).
+        """
+        span, stride, dilation = self.window.span[0], self.window.strides[0], self.window.dilations[0]
+        return min(span + stride - 1, max(self.height, stride, dilation if span > 1 else 1))
+
+    def needed(self, top: int, left: int) -> int:
+        """Words that must have been read before the window at (top, left) can leave."""
+        bottom = min(top + self.window.span[0], self.height) - 1
+        right = min(left + self.window.span[1], self.width) - 1
+        return bottom * self.row_words + (right + 1) * self.pixel_words if bottom >= 0 and right >= 0 else 0
+
+    def limit(self, top: int, left: int) -> int:
+        """Words that may have been read while the window is at (top, left): what lies ``rows`` rows before the next
+        one is in front of the window, and not read any more.
+        """
+        if top < 0:
+            return min(self.rows * self.row_words, self.in_words)
+        passed = min(max(left, 0), self.width)
+        return min((top + self.rows) * self.row_words + passed * self.pixel_words, self.in_words)
+
+    @property
+    def cycles(self) -> int:
+        """Iterations of a frame."""
+        return _run(self).cycles
+
+    def reads(self) -> Ints:
+        """The iteration in which each word is read."""
+        run = _run(self)
+        first = np.repeat(run.starts - np.concatenate([[0], np.cumsum(run.lengths)[:-1]]), run.lengths)
+        return first + np.arange(self.in_words, dtype=np.int64)
+
+    def writes(self) -> Ints:
+        """The iteration in which each word is emitted."""
+        return (_run(self).emissions[:, None] + np.arange(self.position_words)).reshape(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A frame: for each position its first emission; reads come in one run a position, and one at the end."""
+
+    cycles: int
+    emissions: Ints
+    starts: Ints
+    lengths: Ints
+
+
+@cache
+def _run(unit: WindowUnit) -> _Run:
+    time = read = 0
+    emissions, starts, lengths = [], [], []
+    words = unit.position_words
+    for place in np.ndindex(*unit.window.outputs((unit.height, unit.width))):
+        top, left = unit.window.inputs((0, 0), place)
+        ready = max(read, unit.needed(top, left))
+        after = max(ready, min(ready + words, unit.limit(top, left)))
+        starts.append(time)
+        lengths.append(after - read)
+        emissions.append(time + ready - read)
+        time += ready - read + words
+        read = after
+    starts.append(time)
+    lengths.append(unit.in_words - read)
+    cycles = time + unit.in_words - read
+    return _Run(cycles, *(np.array(found, np.int64) for found in (emissions, starts, lengths)))
