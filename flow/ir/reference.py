@@ -7,7 +7,7 @@ doubt to which level a value rounds, that one element is computed again in ratio
 how a difference from such a run is proved to be a near-tie.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -57,12 +57,12 @@ from flow.ir.model import (
     Upsample,
     constants,
     infer_shapes,
-    transposed_outputs,
 )
 from flow.ir.numbers import Number
 from flow.ir.rounding import distance_to_boundary, round_array
+from flow.ir.sliding import convolved, over_taps, repeated, spread
 from flow.ir.types import Ints, Reals
-from flow.ir.window import Window, correlate, depth_to_space, grouped_product
+from flow.ir.window import depth_to_space
 
 __all__ = [
     "DOUBLE",
@@ -108,10 +108,12 @@ class Evaluation:
             that each segment of the network is compared on equal inputs.
         decide: Whether doubtful levels are decided exactly. Without, they are those of float64: enough to
             look for a boundary, which is then to be checked.
+        keep: The tensors that are wanted afterwards: the others are dropped as soon as nothing reads them any
+            more, and of a decision only the levels stay. None for all.
 
     Attributes:
         decisions: For every quantiser that was evaluated.
-        tensors: Every tensor, approximately.
+        tensors: Every tensor that was kept, approximately.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Evaluation:
         precision: int = DOUBLE,
         forced: Mapping[str, Ints] | None = None,
         decide: bool = True,
+        keep: Collection[str] | None = None,
     ) -> None:
         self.graph = graph
         self.feeds = feeds
@@ -139,6 +142,18 @@ class Evaluation:
         with np.errstate(over="ignore", under="ignore"):
             for node in graph.nodes:
                 self.tensors[node.name] = self._evaluate(node)
+                if keep is not None:
+                    self._forget(node, keep)
+
+    def _forget(self, node: ModelOp, keep: Collection[str]) -> None:
+        """Drops what only ``node`` still read, and what a decision was made from."""
+        if node.name in self.decisions and node.name not in self.parameters:
+            nothing = np.empty(0)
+            self.decisions[node.name] = Decision(self.decisions[node.name].levels, nothing, nothing)
+        for name in {node.name, *node.inputs} - set(keep):
+            users = self.graph.users[name]
+            if not users or users[-1] is node:
+                self.tensors.pop(name, None)
 
     def number(self, name: str, index: tuple[int, ...]) -> Number:
         """One element of a tensor, exactly. ``index`` starts with the frame where the tensor has that axis."""
@@ -220,7 +235,7 @@ class Evaluation:
                 places = [slice(None)] * lead + [slice(*s) for s in zip(start, stop, step, strict=True)]
                 return lambda v: v[tuple(places)]
             case Upsample(factors=factors):
-                return lambda v: _repeated(v, factors, lead)
+                return lambda v: repeated(v, factors, lead)
             case DepthToSpace(block=block, depth_last=depth_last):
                 if lead:
                     return lambda v: depth_to_space(v, block, depth_last=depth_last)
@@ -241,8 +256,8 @@ class Evaluation:
 
         def product(v: Reals, w: Reals) -> Reals:
             if isinstance(node, Conv):
-                return correlate(window.padded(v, 0.0), w, window, groups)
-            return _spread(v, w, window, groups)
+                return convolved(window.padded(v, 0.0), w, window, groups)
+            return spread(v, w, window, groups)
 
         terms = int(np.prod(kernel)) * rows
         return self._arithmetic.dot(self.tensors[node.x], self.tensors[node.weight], product, terms)
@@ -250,12 +265,12 @@ class Evaluation:
     def _pooled(self, node: Pool) -> Approximation:
         x, window = self.tensors[node.x], node.window
         if node.kind == "max":
-            return self._arithmetic.greatest(x, lambda v: _over_taps(window.padded(v, -np.inf), window, np.maximum))
+            return self._arithmetic.greatest(x, lambda v: over_taps(window.padded(v, -np.inf), window, np.maximum))
         ones = np.ones((1, *self.shapes[node.x][:-1], 1))
-        inside = _over_taps(window.padded(ones, 0.0), window, np.add)
+        inside = over_taps(window.padded(ones, 0.0), window, np.add)
         taps = int(np.prod(window.kernel))
         counts = np.full((), float(taps)) if node.whole or not window.pads else inside
-        return self._arithmetic.mean(x, lambda v: _over_taps(window.padded(v, 0.0), window, np.add), taps, counts)
+        return self._arithmetic.mean(x, lambda v: over_taps(window.padded(v, 0.0), window, np.add), taps, counts)
 
     def _reduced(self, node: Reduce) -> Approximation:
         x, lead = self.tensors[node.x], self._lead(node.x)
@@ -328,40 +343,6 @@ class Evaluation:
         return numbers.decide(position, lambda x: quantize_fraction(node, x), f"'{node.name}' at {index}")
 
 
-def _repeated(x: Reals, factors: Shape, lead: int) -> Reals:
-    for axis, factor in enumerate(factors):
-        x = x if factor == 1 else np.repeat(x, factor, axis + lead)
-    return x
-
-
-def _over_taps(padded: Reals, window: Window, combine: "np.ufunc") -> Reals:
-    """What every window sees, combined tap by tap: (frames, *outputs, channels)."""
-    found: Reals | None = None
-    for tap in window.taps():
-        seen = window.seen(padded, tap)
-        found = seen.copy() if found is None else combine(found, seen, out=found)
-    assert found is not None
-    return found
-
-
-def _spread(x: Reals, weight: Reals, window: Window, groups: int) -> Reals:
-    """The transposed convolution of (frames, *spatial, channels)."""
-    spatial = x.shape[1:-1]
-    found = transposed_outputs(window, spatial)
-    whole = [
-        (size - 1) * stride + span for size, stride, span in zip(spatial, window.strides, window.span, strict=True)
-    ]
-    lengths = [max(w, before + size) for w, before, size in zip(whole, window.before, found, strict=True)]
-    total = np.zeros((len(x), *lengths, weight.shape[-1]))
-    for tap in window.taps():
-        places = [slice(None)]
-        for t, dilation, size, stride in zip(tap, window.dilations, spatial, window.strides, strict=True):
-            places.append(slice(t * dilation, t * dilation + (size - 1) * stride + 1, stride))
-        total[tuple(places)] += grouped_product(x, weight[tap], groups)
-    inner = (slice(before, before + size) for before, size in zip(window.before, found, strict=True))
-    return total[(slice(None), *inner)]
-
-
 def quantize_array(node: Quantizer, position: Reals) -> Reals:
     """The level at each float64 position, as floats."""
     if isinstance(node, BipolarQuant):
@@ -390,7 +371,7 @@ def evaluate(graph: ModelGraph, feeds: Mapping[str, Feed]) -> dict[str, Reals]:
     Returns:
         For each output (frames, *shape); the error of the float64 numbers is some units in the last place.
     """
-    run = Evaluation(graph, feeds)
+    run = Evaluation(graph, feeds, keep=graph.outputs)
     return {name: run.tensors[name].value for name in graph.outputs}
 
 
