@@ -24,6 +24,8 @@ from flow.plan.processes import LayerProcess
 from flow.report.schema import Check
 
 RANDOM_FRAMES = 200
+BOUNDED_FRAMES = 5
+"""Enough for frames to overlap in every stream."""
 _LISTED = 5
 
 
@@ -151,7 +153,7 @@ def _compare_output(compiled: Compiled, run: Evaluation, integers: Ints) -> Comp
 def check_csim(
     compiled: Compiled, design: Design, names: Names, simulator: Simulator, batches: Sequence[Frames]
 ) -> list[Check]:
-    """The compiled C++ against the integer graph: the whole design, every layer, every boundary."""
+    """The compiled C++ against the integer graph: the whole design, every layer, every boundary, short streams."""
     whole, layers = NOTHING, NOTHING
     for batch in batches:
         expected = execute(compiled.graph, {compiled.integers.source.name: batch.integers}, keep=True)
@@ -162,7 +164,26 @@ def check_csim(
         _check("C++ of each layer against the integer graph", _titles(batches), layers),
     ]
     boundaries = check_boundaries(design, names, simulator)
-    return [*checks, boundaries] if boundaries is not None else checks
+    if boundaries is not None:
+        checks.append(boundaries)
+    if design.forked:
+        checks.append(check_bounded(compiled, design, names, simulator, batches[0]))
+    return checks
+
+
+def check_bounded(compiled: Compiled, design: Design, names: Names, simulator: Simulator, batch: Frames) -> Check:
+    """The whole design with streams that hold no more words than planned, frame behind frame.
+
+    Raises:
+        ExactnessError: It comes to a stop; the streams that are full, and empty, are named.
+    """
+    frames = batch.integers[:BOUNDED_FRAMES]
+    output = compiled.integers.output
+    (expected,) = execute(compiled.graph, {compiled.integers.source.name: frames}).values()
+    depths = {names.stream(stream): stream.depth for stream in design.streams}
+    found = simulator.run_bounded(frames, design.source.element, design.sink.element, expected.shape[1:], depths)
+    total = compare({output: expected}, {output: found})
+    return _check("C++ with streams bounded to their planned depths", f"{len(frames)} {batch.title} frames", total)
 
 
 def compare_design(

@@ -34,8 +34,8 @@ class Names:
 
     def stream(self, stream: Stream) -> str:
         """The variable of a stream in the top function."""
-        copy = f"_copy{stream.output}" if stream.output else ""
-        return f"from_{self.identifiers[stream.producer]}{copy}"
+        copy = f"copy{stream.output}_" if stream.output else ""
+        return f"{copy}from_{self.identifiers[stream.producer]}"
 
     def word(self, producer: int) -> str:
         """The type of the words that a process writes."""

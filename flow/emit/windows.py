@@ -51,7 +51,8 @@ def _add_unit(text: SimpleNamespace, unit: WindowUnit, layer: Layer, element: El
     (kernel_h, kernel_w), (stride_h, stride_w) = window.kernel, window.strides
     dilation_h, dilation_w = (d if k > 1 else 1 for d, k in zip(window.dilations, window.kernel, strict=True))
     top, left = window.inputs((0, 0), (0, 0))
-    last_left = left + (window.outputs((unit.height, unit.width))[1] - 1) * stride_w
+    columns = window.outputs((unit.height, unit.width))[1]
+    last_left = left + (columns - 1) * stride_w
     vars(text).update(
         element=type_name(element),
         lanes=unit.lanes,
@@ -76,13 +77,51 @@ def _add_unit(text: SimpleNamespace, unit: WindowUnit, layer: Layer, element: El
         top=top,
         left=left,
         last_left=last_left,
+        columns=columns,
         top_slot=top % unit.rows,
+        # a single window does not move: numbers take the place of the counters
+        at_top="top" if unit.positions > 1 else str(top),
+        at_left="left" if unit.positions > 1 else str(left),
+        at_slot="top_slot" if unit.positions > 1 else str(top % unit.rows),
+        next_top_slot=_around("top_slot", stride_h, unit.rows),
+        next_slot=_around("slot", dilation_h, unit.rows),
+        bottom_end=_least(f"top + {window.span[0]}", unit.height),
+        right_end=_least(f"left + {window.span[1]}", unit.width),
+        above=_times("bottom - 1", unit.row_words),
+        beside=_times("right", unit.pixel_words),
+        reached=_times(f"top + {unit.rows}", unit.row_words),
+        passed=_times("passed" if window.pads else "left", unit.pixel_words),
+        place=" + ".join(
+            [
+                _times("column", unit.pixel_words),
+                *(["block"] if unit.blocks > 1 else []),
+                *(["word"] if unit.block_words > 1 else []),
+            ]
+        ),
         first_needed=unit.needed(top, left),
         first_limit=unit.limit(top, left),
         may_leave=window.pads,
         taken=moved("taken[i]", layer.x.element, element),
         pad=int(codes(np.array([pad]), element)[0]),
     )
+
+
+def _around(slot: str, step: int, rows: int) -> str:
+    """The slot so many rows further; empty where that is the same."""
+    if step % rows == 0:
+        return ""
+    return f"({slot} >= {rows - step}) ? {slot} - {rows - step} : {slot} + {step}"
+
+
+def _least(expression: str, most: int) -> str:
+    return f"({expression} < {most}) ? {expression} : {most}"
+
+
+def _times(expression: str, factor: int) -> str:
+    """A product with a number, without what changes nothing."""
+    if factor == 1:
+        return expression
+    return f"({expression}) * {factor}" if " " in expression else f"{expression} * {factor}"
 
 
 def add_pool(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
@@ -129,8 +168,6 @@ def add_pool(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) 
         places=columns * words,
         words=words,
         width=width,
-        stride_h=stride_h,
-        stride_w=stride_w,
         kernel_w=kernel_w,
         running=running,
         index="place + word" if words > 1 else "place",
@@ -140,6 +177,9 @@ def add_pool(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) 
         inside=" && ".join(inside),
         first=" && ".join(first) or "true",
         last=" && ".join(last) or "true",
-        uses_row=any("row <" in c and "tap" not in c for c in inside),
+        # which counters are looked at
+        rows=f"row < {used_h}" in inside,
+        tap_rows=stride_h if kernel_h > 1 or any("tap_row" in c for c in inside) else 0,
+        tap_columns=stride_w if kernel_w > 1 or stride_w > 1 else 0,
         finish=finish(text, "total", "word" if words > 1 else "0"),
     )
