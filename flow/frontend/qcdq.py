@@ -13,7 +13,7 @@ import onnx
 
 from flow.frontend.context import Array, Attributes, Context, Integers, Refused
 from flow.frontend.quantisers import scale_of
-from flow.ir.model import Clip, Quant, QuantizedConstant, Unary
+from flow.ir.model import Binary, Clip, Constant, Quant, QuantizedConstant, Unary
 from flow.ir.rounding import Rounding
 from flow.ir.types import IntType, Reals
 
@@ -65,27 +65,28 @@ def dequantize_linear(context: Context, node: onnx.NodeProto, attributes: Attrib
 
 
 def _quant(context: Context, output: str, source: Integers) -> None:
-    """One Quant, or a Clip and a Quant without zero point."""
+    """One Quant; where that has no such range, a Clip in units of the scale and a Quant without zero point."""
     shape, scale, zero = context.shapes[source.x], source.scale, source.zero_point
     bits = _bits_of(source.lo, source.hi)
     if bits is not None and not np.any(zero % 2):
         context.add(Quant(output, source.x, scale, zero, *bits, _EVEN), shape)
         return
-    if zero.size != 1 or scale.size != 1:
+    if np.unique(zero).size != 1:
         raise Refused(
-            "it has an odd zero point, or an unusual range, and scales for each channel",
-            "use an even zero point (0), or one scale for the tensor",
+            "it has odd zero points, or an unusual range, and one zero point for each channel",
+            "use even zero points (0), or the same for all channels",
         )
-    # levels less the zero point; the bounds lie next to a level, so that what is clipped rounds to it
-    lo, hi = source.lo - int(zero.reshape(-1)[0]), source.hi - int(zero.reshape(-1)[0])
-    none, x = np.zeros(()), source.x
-    bits = _bits_of(lo, hi)
+    # levels less the zero point; what is clipped rounds to the level that the bound stands for
+    lo, hi = (bound - int(zero.reshape(-1)[0]) for bound in (source.lo, source.hi))
+    x, bits = source.x, _bits_of(lo, hi)
     if bits is None:
-        unit = float(scale.reshape(-1)[0])
-        x = context.add(Clip(f"{output}:clipped", x, lo * unit, hi * unit), shape)
+        factor = context.add(Constant(f"{output}:unit", scale), scale.shape)
+        x = context.add(Binary(f"{output}:units", "div", x, factor), shape)
+        x = context.add(Clip(f"{output}:clipped", x, float(lo), float(hi)), shape)
+        x = context.add(Binary(f"{output}:scaled", "mul", x, factor), shape)
         holding = IntType.holding(lo, hi)
         bits = (holding.bits, holding.signed, False)
-    context.add(Quant(output, x, scale, none, *bits, _EVEN), shape)
+    context.add(Quant(output, x, scale, np.zeros(()), *bits, _EVEN), shape)
 
 
 def _bits_of(lo: int, hi: int) -> tuple[int, bool, bool] | None:
