@@ -18,7 +18,9 @@ out once with results that leave at once and once with results that leave so man
 is deep, and each stream gets the greater depth.
 
 A stream that is a bridge (without it the design falls apart) lies on no reconvergent path: it can be part of no
-circular wait, and two words decouple its ends.
+circular wait, and two words decouple its ends. But a window unit reads the first rows of a frame in a burst, and
+emits nothing meanwhile; so that it need not wait for these rows, nor its core for windows, the streams at both of
+its ends have the depth of the timetable, too.
 """
 
 from collections.abc import Sequence
@@ -26,7 +28,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flow.ir.types import Ints
-from flow.plan.processes import Process, Schedule, schedule
+from flow.plan.processes import Process, Schedule, WindowProcess, schedule
 
 BRIDGE_DEPTH = 2
 """Words between two processes of a chain: each reads what the other writes, in order."""
@@ -43,15 +45,20 @@ def depths(processes: Sequence[Process], edges: Sequence[Edge], pipelines: Seque
         edges: The streams between them.
         pipelines: The depth of the pipeline of each process, in cycles.
     """
-    between = _bridges(len(processes), edges)
-    if all(between):
+    bridges = _bridges(len(processes), edges)
+    windows = [isinstance(process, WindowProcess) for process in processes]
+    shallow = [
+        bridge and not windows[producer] and not windows[consumer]
+        for bridge, (producer, _, consumer, _) in zip(bridges, edges, strict=True)
+    ]
+    if all(shallow):
         return [BRIDGE_DEPTH] * len(edges)
     schedules = [schedule(process) for process in processes]
     at_once = _occupancies(schedules, edges, [0] * len(processes))
     held = _occupancies(schedules, edges, pipelines)
     return [
-        BRIDGE_DEPTH if bridge else max(BRIDGE_DEPTH, *both)
-        for bridge, both in zip(between, zip(at_once, held, strict=True), strict=True)
+        BRIDGE_DEPTH if two else max(BRIDGE_DEPTH, *both)
+        for two, both in zip(shallow, zip(at_once, held, strict=True), strict=True)
     ]
 
 

@@ -50,7 +50,7 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bounded")
     graph = residual()
     layers = layers_of(graph)
-    plans = [LayerPlan(x.name, 2, x.simd_options[-1], "lut", "lut", list(x.forms or ["none"])[0]) for x in layers]
+    plans = [LayerPlan(x.name, 2, x.simd_options[-1], "lut", "lut", next(iter(x.forms or ["none"]))) for x in layers]
     design = build_design(layers, Plan("pynq-z2", 100.0, tuple(plans)), 64)
     emit_hls(design, HlsOptions("test", "network", "vitis", {}, {}, {}, 1)).write(folder)
     names = names_of(design, {})

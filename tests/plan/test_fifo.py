@@ -2,12 +2,17 @@
 """The depths of streams: against a simulation of the bounded network, and by hand."""
 
 import collections
+from dataclasses import replace
 
 import numpy as np
 import test_random_networks as networks
 from random_designs import random_case
 
+from flow.ir.types import IntType
+from flow.ir.window import Window
 from flow.plan import fifo
+from flow.plan.design import build_design
+from flow.plan.layers import layers_of
 from flow.plan.processes import schedule
 
 
@@ -33,7 +38,7 @@ def finishes(design, depths, frames=4):
             frame, iteration = divmod(done[number], cycles)
             if frame == frames:
                 continue
-            reads, writes = steps[iteration] if iteration in steps else ((), ())
+            reads, writes = steps.get(iteration, ((), ()))
             ins = [place[id(design.inputs[number][i])] for i in reads if design.inputs[number]]
             outs = [place[id(design.outputs[number][i])] for i in writes if design.outputs[number]]
             if all(before[i] > 0 for i in ins) and all(before[o] < depths[o] for o in outs):
@@ -75,6 +80,21 @@ def test_timetable_holds_the_interval():
         schedules = [schedule(process) for process in design.processes]
         depths = fifo._occupancies(schedules, edges, [0] * len(schedules))
         assert finishes(design, depths) == design.interval
+
+
+def test_chain_of_convolutions_keeps_its_interval():
+    """While a window unit reads the first rows of a frame, its core works on windows that wait in the stream."""
+    used = collections.Counter()
+    rng = np.random.default_rng(0)
+    net = networks.Network(rng, (10, 10, 4), IntType(4, signed=False))
+    same = Window((3, 3), (1, 1), (1, 1), (1, 1), (1, 1))
+    last = net.step(net.convolution(net.step(net.convolution("x", window=same, outputs=4)), window=same, outputs=4))
+    design = random_case(0, net.graph(last), used).design
+    plan = replace(design.plan, layers=tuple(replace(p, pe=2, simd=4) for p in design.plan.layers))
+    design = build_design(layers_of(net.graph(last)), plan, 64)
+    depths = [stream.depth for stream in design.streams]
+    assert finishes(design, depths, 5) == design.interval
+    assert finishes(design, [2] * len(depths), 5) > 1.2 * design.interval
 
 
 def test_bridges():
