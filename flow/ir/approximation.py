@@ -270,7 +270,9 @@ class Arithmetic:
         value = np.exp(shifted)
         value = value / value.sum(axis=axis, keepdims=True)
         spread = np.max(x.error) * 2 + (np.abs(shifted) + x.value.shape[axis] + 16) * self.unit
-        return Approximation(value, value * np.expm1(spread) + self.tiny, None)
+        # library exponentials give zero where the result would be subnormal
+        flushed = 0.0 if self.precision == DOUBLE else 2.0**-126
+        return Approximation(value, value * np.expm1(spread) + self.tiny + flushed, None)
 
     # -- selections --------------------------------------------------------------------------------------------
 
