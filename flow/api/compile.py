@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 
 from flow.errors import OptionError, VerifyError
 from flow.frontend.importer import ImportedModel, import_model
-from flow.ir.dataflow import DataflowGraph, execute, verify_dataflow
+from flow.ir.dataflow import DataflowGraph, execute, infer_types, verify_dataflow
 from flow.ir.graph import Graph
 from flow.ir.input_type import InputType, parse_input_type
-from flow.ir.model import Input, ModelGraph, verify_model
+from flow.ir.model import Input, ModelGraph, infer_shapes, verify_model
 from flow.ir.near_ties import activation_quantizers
 from flow.ir.numbers import to_float
 from flow.ir.reference import Evaluation
@@ -24,6 +25,7 @@ from flow.passes.integerize import IntegerModel, integerize
 from flow.passes.pipelines import DATAFLOW_PASSES, INTEGERIZE, MODEL_PASSES
 
 Observer = Callable[[str, Graph[Any]], None]
+_ELEMENTS = 1 << 24  # elements of all tensors that are evaluated at once: some hundred MB each time
 _ANNOTATED = {"BIPOLAR": "b1"}
 
 
@@ -109,11 +111,11 @@ def _model_probe(imported: ImportedModel) -> Callable[[ModelGraph], dict[str, ND
     The values of a frame are sorted: a pass may keep a tensor in another order.
     """
     source = next(n for n in imported.graph.nodes if isinstance(n, Input))
-    frames = random_frames(source.shape, 8, seed=1)
+    frames = random_frames(source.shape, min(8, frames_at_once(imported.graph)), seed=1)
     quantizers = activation_quantizers(imported.graph)
 
     def probe(graph: ModelGraph) -> dict[str, NDArray[Any]]:
-        run = Evaluation(graph, {source.name: frames})
+        run = Evaluation(graph, {source.name: frames}, keep={*quantizers, *graph.outputs})
         values = {name: run.tensors[name].value for name in quantizers if name in run.tensors}
         found: dict[str, NDArray[Any]] = {n: np.sort(v.reshape(len(frames), -1), axis=1) for n, v in values.items()}
         output = graph.outputs[0]
@@ -128,12 +130,19 @@ def _model_probe(imported: ImportedModel) -> Callable[[ModelGraph], dict[str, ND
     return probe
 
 
+def frames_at_once(graph: ModelGraph) -> int:
+    """How many frames of a model are evaluated together: one at least, and few of large images."""
+    elements = sum(prod(shape) for shape in infer_shapes(graph).values())
+    return max(1, min(500, _ELEMENTS // elements))
+
+
 def _kinds(graph: ModelGraph, name: str) -> set[str]:
     return {type(node).__name__.lower() for node in graph.ancestors(name)}
 
 
 def _dataflow_probe(integers: IntegerModel) -> Callable[[DataflowGraph], dict[str, NDArray[Any]]]:
-    frames = random_integers(integers, 64, seed=2)
+    elements = sum(t.size for t in infer_types(integers.graph).values())
+    frames = random_integers(integers, max(1, min(64, _ELEMENTS // elements)), seed=2)
     source = integers.source.name
     return lambda graph: dict(execute(graph, {source: frames}))
 

@@ -78,18 +78,27 @@ class _Absorber:
 
     def _input(self, node: Input) -> None:
         self.nodes.append(node)
-        self.stored[node.name] = node.name, _plain(node.shape)
-        order = self._wanted_order(node.name)
-        if order is not None and order != _plain(node.shape):
+        plain = _plain(node.shape)
+        self.stored[node.name] = node.name, plain
+        order = self._wanted_order(node.name, plain)
+        if order is not None and order != plain:
             self.stored[node.name] = self._transposed(node.name, node.name, order), _inverse(order)
 
-    def _wanted_order(self, name: str) -> Shape | None:
-        """The first transposition behind elementwise operations, if there is one."""
+    def _wanted_order(self, name: str, order: Shape) -> Shape | None:
+        """The order of the input's axes in which the first operation that needs one reads them.
+
+        Args:
+            name: A tensor behind transpositions and elementwise operations on the input.
+            order: What the transpositions made of the axes so far.
+        """
         for user in self.graph.users[name]:
+            moved: Shape | None = order
             if isinstance(user, Transpose):
-                return user.order
-            if isinstance(user, _ELEMENTWISE) and (order := self._wanted_order(user.name)) is not None:
-                return order
+                moved = self._wanted_order(user.name, tuple(order[axis] for axis in user.order))
+            elif isinstance(user, _ELEMENTWISE):
+                moved = self._wanted_order(user.name, order) if len(self.shapes[user.name]) == len(order) else order
+            if moved is not None:
+                return moved
         return None
 
     def _operation(self, node: ModelOp) -> None:
@@ -196,7 +205,8 @@ class _Absorber:
             ]
             wanted = renamed.get(wanted, wanted)
             last = next(node for node in self.nodes if node.name == wanted)
-            if isinstance(last, Transpose | Reshape) and wanted.startswith(f"{output}:"):
+            alone = not any(wanted in node.inputs for node in self.nodes)
+            if wanted in self.moved.values() and alone:
                 self.nodes[self.nodes.index(last)] = replace(last, name=output)
             else:
                 self.nodes.append(Unary(output, "identity", wanted))

@@ -9,9 +9,17 @@ from dataclasses import replace
 
 from flow.ir.graph import Graph
 from flow.ir.model import (
+    MONOTONE,
+    Binary,
     BipolarQuant,
+    Clip,
     Concat,
+    Constant,
+    Conv,
+    ConvTranspose,
     DepthToSpace,
+    LeakyRelu,
+    MatMul,
     ModelGraph,
     ModelOp,
     Pool,
@@ -21,6 +29,7 @@ from flow.ir.model import (
     Reshape,
     Slice,
     Transpose,
+    Unary,
     Upsample,
     constants,
 )
@@ -28,37 +37,80 @@ from flow.ir.types import Reals
 
 
 def quantize_early(graph: ModelGraph) -> ModelGraph:
-    """Only where the quantiser is the mover's one reader; the mover then makes the tensor of the quantiser's name."""
+    """Only where the quantiser is the mover's one reader; the mover then makes the tensor of the quantiser's name.
+
+    Functions of one value that stand between the two move along.
+    """
     while (found := _next(graph)) is not None:
         graph = _swapped(graph, *found)
     return graph
 
 
-def _next(graph: ModelGraph) -> tuple[Quantizer, ModelOp] | None:
+def _next(graph: ModelGraph) -> tuple[ModelOp, ModelOp] | None:
+    """A function of one value in front of, or at, a quantiser, and the mover that it reads."""
     parameters = constants(graph)
-    in_hardware: set[str] = set()  # what stands behind a quantiser: in front of the first, the host computes
+    in_hardware: set[str] = set()  # what stands behind a quantiser or a product: in front of them, the host computes
     for node in graph.nodes:
         if node.name in parameters:
             continue
-        if any(name in in_hardware for name in node.inputs) or isinstance(node, Quant | BipolarQuant):
+        begins = isinstance(node, Quant | BipolarQuant | MatMul | Conv | ConvTranspose)
+        if begins or any(name in in_hardware for name in node.inputs):
             in_hardware.add(node.name)
         if not isinstance(node, Quant | BipolarQuant):
             continue
-        mover = graph[node.x]
-        alone = graph.users[mover.name] == (node,) and mover.name not in graph.outputs
-        if alone and mover.name in in_hardware and _commutes(mover, node):
-            return node, mover
+        function: ModelOp = node
+        while (operand := graph[_activation(function, parameters)]).name in in_hardware:
+            if graph.users[operand.name] != (function,) or operand.name in graph.outputs:
+                break
+            if _commutes(operand, function, parameters, graph):
+                return function, operand
+            if not _of_one_value(operand, parameters, graph):
+                break
+            function = operand
     return None
 
 
-def _commutes(mover: ModelOp, quantizer: Quantizer) -> bool:
-    uniform = quantizer.scale.size == quantizer.zero_point.size == 1
+def _activation(node: ModelOp, parameters: set[str]) -> str:
+    return next(name for name in node.inputs if name not in parameters)
+
+
+def _of_one_value(node: ModelOp, parameters: set[str], graph: ModelGraph) -> bool:
+    """Whether a node does the same to every element, whatever its place."""
+    match node:
+        case Unary() | Clip():
+            return True
+        case LeakyRelu(slope=slope):
+            return slope.size == 1
+        case Quant() | BipolarQuant():
+            return node.scale.size == node.zero_point.size == 1
+        case Binary():
+            others = [graph[name] for name in node.inputs if name in parameters]
+            return len(others) == 1 and isinstance(others[0], Constant) and others[0].value.size == 1
+        case _:
+            return False
+
+
+def _never_falls(node: ModelOp) -> bool:
+    match node:
+        case Unary(kind=kind):
+            return kind in MONOTONE and kind != "neg"
+        case LeakyRelu(slope=slope):
+            return bool((slope >= 0).all())
+        case _:
+            return isinstance(node, Clip | Quant | BipolarQuant)
+
+
+def _commutes(mover: ModelOp, function: ModelOp, parameters: set[str], graph: ModelGraph) -> bool:
+    uniform = _of_one_value(function, parameters, graph)
+    by_channel = uniform or (isinstance(function, Quant | BipolarQuant) and _by_channel(function))
     match mover:
         case Pool(kind="max") | Reduce(kind="max", keep=True):
-            return uniform or _by_channel(quantizer)
+            return by_channel and _never_falls(function)
+        case Reduce(kind="max"):
+            return uniform and _never_falls(function)
         case Upsample(factors=factors):
-            return uniform or (_by_channel(quantizer) and factors[-1] == 1)
-        case Reshape() | Transpose() | Concat() | Slice() | DepthToSpace() | Reduce(kind="max"):
+            return uniform or (by_channel and factors[-1] == 1)
+        case Reshape() | Transpose() | Concat() | Slice() | DepthToSpace():
             return uniform
         case _:
             return False
@@ -68,23 +120,25 @@ def _by_channel(quantizer: Quantizer) -> bool:
     return all(p.size in (1, p.shape[-1]) for p in (quantizer.scale, quantizer.zero_point) if p.ndim)
 
 
-def _swapped(graph: ModelGraph, quantizer: Quantizer, mover: ModelOp) -> ModelGraph:
+def _swapped(graph: ModelGraph, function: ModelOp, mover: ModelOp) -> ModelGraph:
     names = {node.name for node in graph.nodes}
     before: dict[str, str] = {}
     first: list[ModelOp] = []
     for number, operand in enumerate(dict.fromkeys(mover.inputs)):
-        name = f"{quantizer.name}:before" + (str(number) if len(mover.inputs) > 1 else "")
+        name = f"{function.name}:before" + (str(number) if len(mover.inputs) > 1 else "")
         while name in names:
             name += "'"
         before[operand] = name
-        scale, zero_point = _without_axes(quantizer.scale), _without_axes(quantizer.zero_point)
-        first.append(replace(quantizer, name=name, x=operand, scale=scale, zero_point=zero_point))
-    moved = replace(mover.with_inputs(before), name=quantizer.name)
+        made = function.with_inputs({mover.name: operand})
+        if isinstance(made, Quant | BipolarQuant):
+            made = replace(made, scale=_without_axes(made.scale), zero_point=_without_axes(made.zero_point))
+        first.append(replace(made, name=name))  # type: ignore[arg-type]
+    moved = replace(mover.with_inputs(before), name=function.name)
     nodes: list[ModelOp] = []
     for node in graph.nodes:
         if node.name == mover.name:
             continue
-        nodes += [*first, moved] if node.name == quantizer.name else [node]  # type: ignore[list-item]
+        nodes += [*first, moved] if node.name == function.name else [node]  # type: ignore[list-item]
     return Graph(tuple(nodes), graph.outputs)
 
 

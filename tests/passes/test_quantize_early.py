@@ -6,8 +6,10 @@ import pytest
 
 from flow.ir.graph import Graph
 from flow.ir.model import (
+    Binary,
     BipolarQuant,
     Concat,
+    Constant,
     DepthToSpace,
     Input,
     Pad,
@@ -75,6 +77,21 @@ def test_every_operand_of_a_concat():
 def test_through_several_movers():
     _, found = after(X, FIRST, Pool("p", "a", "max", PADDED, True), Reshape("m", "p", (16,)), quant("m"))
     assert [type(n) for n in found.nodes] == [Input, Quant, Quant, Pool, Reshape]
+
+
+def test_functions_of_one_value_move_along():
+    half = Constant("h", np.array([0.5]))
+    nodes = (Pool("p", "a", "max", PADDED, True), Reshape("m", "p", (16,)), half, Unary("r", "relu", "m"))
+    _, found = after(X, FIRST, *nodes, Binary("b", "add", "h", "r"), quant("b"))
+    order = [type(n) for n in found.nodes if not isinstance(n, Constant)]
+    # a sum with a constant is not taken to rise, so that it stays behind the maximum
+    assert order == [Input, Quant, Unary, Pool, Binary, Quant, Reshape]
+
+
+def test_the_least_stays_behind_the_greatest():
+    nodes = (X, FIRST, Pool("p", "a", "max", PADDED, True), Unary("n", "neg", "p"), quant("n"))
+    graph = Graph(nodes, ("y",))
+    assert quantize_early(graph) is graph
 
 
 STAYS = {
