@@ -109,9 +109,8 @@ def hard_sigmoid(context: Context, node: onnx.NodeProto, attributes: Attributes)
 
 def softmax(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
     x = context.activation(node.input[0])
-    rank = len(context.shapes[x])
-    axis = int(attributes.get("axis", -1 if context.opset >= 13 else 1))
-    axis = axis - 1 if axis > 0 else axis + rank
-    if axis != rank - 1:
-        raise Refused(f"it runs over axis {axis + 1}, not over the last one", "move the channels to the end")
+    said = int(attributes.get("axis", -1 if context.opset >= 13 else 1))
+    axis = context.frame_axis(x, said)
+    if axis != len(context.shapes[x]) - 1:
+        raise Refused(f"it runs over axis {said}, not over the last one", "move the channels to the end")
     context.add(Softmax(node.output[0], x, axis), context.shapes[x])
