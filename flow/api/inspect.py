@@ -103,18 +103,18 @@ def inspect(model: str | Path, *, input_type: str | None = None) -> InspectResul
 
 
 def _view(layer: Layer, name: str, origin: str, scale: str) -> LayerView:
-    dense = layer.dense
+    product = layer.product
     return LayerView(
         name=name,
         operation=layer.kind,
         origin=origin,
-        shape=f"{layer.inputs} x {layer.outputs}" if dense is not None else str(layer.outputs),
-        weight=str(dense.weight_type) if dense is not None else None,
+        shape=f"{layer.inputs} x {layer.outputs}" if product is not None else str(layer.outputs),
+        weight=str(product.weight_type) if product is not None else None,
         x=str(layer.x.element),
-        accumulator=str(dense.acc) if dense is not None else None,
+        accumulator=str(product.acc) if product is not None else None,
         y=str(layer.y.element),
         scale=scale,
         macs=layer.macs,
-        weight_bits=dense.weight.size * dense.weight_type.bits if dense is not None else 0,
+        weight_bits=product.weight.size * product.weight_type.bits if product is not None else 0,
         forms=tuple(layer.forms),
     )

@@ -75,8 +75,9 @@ class LayerReport:
         name: Of its tensor.
         identifier: Of its C++ function.
         origin: The ONNX node and module.
-        kind: ``dense`` or ``step``.
-        shape: ``inputs x outputs``, with the positions in front where there are several.
+        kind: ``dense``, ``convolution``, ``pooling``, ``sum``, ... or ``step``.
+        shape: ``inputs x outputs`` of a product, with the positions in front where there are several; else what
+            comes out.
         bits: Of weights, inputs, accumulator and outputs, as types.
         weights: How many.
         weight_bits: Memory that they take.
@@ -125,7 +126,7 @@ class BuildReport:
         input: How the input lies in the AXI stream.
         output: How the output does.
         layers: In order.
-        converters: Processes between the layers: name, cycles.
+        converters: Processes beside the layers (window units, forks, width converters): name, cycles, lanes.
         interval: Cycles from frame to frame.
         latency: Cycles from the first word in to the last word out.
         fps: Frames a second.

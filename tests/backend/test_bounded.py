@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from flow.api.checks import check_boundaries
 from flow.backend import tools
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.hls import HlsOptions, emit_hls, names_of
@@ -60,16 +61,16 @@ def built(tmp_path_factory):
     def run(depths):
         return simulator.run_bounded(x, design.source.element, design.sink.element, (6, 7, 6), depths)
 
-    return design, names, run, execute(graph, {"x": x})["last"], folder
+    return design, names, run, execute(graph, {"x": x})["last"], folder, simulator
 
 
 def test_residual_network_at_its_planned_depths(built):
-    design, names, run, expected, _ = built
+    design, names, run, expected, *_ = built
     assert np.array_equal(run({names.stream(s): s.depth for s in design.streams}), expected)
 
 
 def test_short_branch_that_is_too_short_is_named(built):
-    design, names, run, expected, _ = built
+    design, names, run, expected, *_ = built
     depths = {names.stream(s): s.depth for s in design.streams}
     (short,) = (n for n in depths if n.startswith("copy1_from"))
     assert depths[short] > 10
@@ -84,6 +85,15 @@ def test_layers_that_pass_no_window_have_no_core_of_their_own(built):
     units = {path.name: path.read_text() for path in (folder / "csim" / "units").glob("*.cpp")}
     with_core = sorted(name for name, text in units.items() if "flow_csimcore_" in text)
     assert with_core == ["02_first.cpp", "06_d.cpp"]
+
+
+def test_boundaries_of_a_convolution_reach_its_core(built):
+    """Windows made for its boundaries enter behind the window unit: all positions of a frame alike."""
+    design, names, *_, simulator = built
+    check = check_boundaries(design, names, simulator)
+    assert check.differences == 0
+    assert check.inputs.startswith("180 sums on and below every boundary")
+    assert check.compared == 15 * 2 * 6 * (6 * 7 * 6)  # boundaries, both sides, channels, elements of a frame
 
 
 def test_design_without_a_fork_has_no_coroutines(tmp_path):
