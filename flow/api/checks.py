@@ -230,13 +230,12 @@ def check_boundaries(design: Design, names: Names, simulator: Simulator) -> Chec
             continue
         dense = _as_dense(layer)
         for batch in boundary_inputs(dense, cast(Step, layer.step), layer.core_x):
-            if layer.op is None:
-                expected = layer.step.evaluate(batch.inputs.reshape(-1, *layer.x.shape))
-            else:
-                assert dense is not None
-                sums = np.repeat(dense.evaluate(batch.inputs)[:, None], layer.positions, axis=1)
-                expected = layer.step.evaluate(sums.reshape(-1, *layer.y.shape))
-            inputs = np.repeat(batch.inputs[:, None], layer.positions, axis=1)
+            # each position of a frame takes a case of its own; the last one fills what is left
+            missing = -len(batch.inputs) % layer.positions
+            inputs = np.concatenate([batch.inputs, np.repeat(batch.inputs[-1:], missing, axis=0)])
+            sums = dense.evaluate(inputs) if dense is not None else inputs
+            expected = layer.step.evaluate(sums.reshape(-1, *layer.y.shape))
+            inputs = inputs.reshape(len(expected), -1)
             if layer.window is not None:
                 found = simulator.run_core(
                     identifier, inputs, layer.core_x.element, layer.y.element, expected.shape[1:]

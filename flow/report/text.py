@@ -62,7 +62,7 @@ def _layers(report: BuildReport) -> Table:
             layer.bits["output"],
             str(layer.pe),
             str(layer.simd),
-            layer.weight_memory if layer.weights else "-",
+            layer.weight_memory if "weight" in layer.bits else "-",
             layer.certificate or "-",
             _figure(layer.cycles),
             *(_figure(layer.resources[n]) for n in ("lut", "ff", "dsp", "bram18")),
