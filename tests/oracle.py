@@ -614,16 +614,25 @@ def is_quant(node: onnx.NodeProto) -> bool:
     return node.op_type in QUANT_OPERATORS and node.domain in QUANT_DOMAINS
 
 
+def operator_of(node: onnx.NodeProto) -> Callable[[Node], Any]:
+    import oracle_operators as more  # which needs this module
+
+    if node.op_type == "Trunc":
+        return more.op_trunc
+    if is_quant(node):
+        return QUANT_OPERATORS[node.op_type]
+    if node.domain in ("", "ai.onnx") and node.op_type in {**OPERATORS, **more.OPERATORS}:
+        return {**OPERATORS, **more.OPERATORS}[node.op_type]
+    if node.domain.endswith("channels_last") and node.op_type in more.CHANNELS_LAST:
+        return more.CHANNELS_LAST[node.op_type]
+    raise NotImplementedError(f"{node.domain or 'ai.onnx'}::{node.op_type}")
+
+
 def evaluate_node(
     node: onnx.NodeProto, inputs: list[np.ndarray | None], opset: int = 13, bits: int = START_BITS
 ) -> list[np.ndarray]:
     """The outputs of one node; ``NeedMoreBitsError`` where ``bits`` do not decide it."""
-    if is_quant(node):
-        function = QUANT_OPERATORS[node.op_type]
-    elif node.domain in ("", "ai.onnx") and node.op_type in OPERATORS:
-        function = OPERATORS[node.op_type]
-    else:
-        raise NotImplementedError(f"{node.domain or 'ai.onnx'}::{node.op_type}")
+    function = operator_of(node)
     result = function(Node(node, inputs, opset, bits))
     results = result if isinstance(result, list) else [result]
     return [np.asarray(r, dtype=object) for r in results]
