@@ -242,3 +242,24 @@ def test_qcdq_of_brevitas(brevitas, tmp_path):
         proto = exported(Net(), (1, 3, 8, 8), tmp_path, export.export_onnx_qcdq, **options)
         assert "QuantizeLinear" in {n.op_type for n in proto.graph.node}
         assert_equal_to_float_run(proto, RNG.normal(size=(5, 3, 8, 8)).astype(np.float32))
+
+
+# ------------------------------------------------------------------------------------------- the last step
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        node("ArgMax", "m", axis=1, keepdims=0),
+        node("TopK", "m k", "v y", axis=1),
+        node("Softmax", "m", axis=1),
+    ],
+    ids=lambda n: n.op_type,
+)
+def test_last_steps_run_in_float_too(last):
+    proto = model([node("MatMul", "q w", "m"), last], (1, 12), {"w": RNG.normal(size=(12, 9))})
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([3], np.int64), "k"))
+    proto.graph.output[0].name = "y"
+    if last.op_type != "Softmax":
+        proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    assert_equal_to_float_run(proto, RNG.normal(size=(50, 12)).astype(np.float32))
