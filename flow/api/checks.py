@@ -27,6 +27,7 @@ RANDOM_FRAMES = 200
 BOUNDED_FRAMES = 5
 """Enough for frames to overlap in every stream."""
 _LISTED = 5
+_BOUNDARY_ELEMENTS = 1 << 27  # of the inputs that are made for the boundaries of a layer
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def check_boundaries(design: Design, names: Names, simulator: Simulator) -> Chec
     A convolution gets them as the windows that its window unit would emit. Layers that sum no products of inputs
     and weights, and depthwise or grouped convolutions, are not part of it.
     """
-    total, wanted, reached = NOTHING, 0, 0
+    total, wanted, reached, thinned = NOTHING, 0, 0, 1
     for identifier, process in zip(names.identifiers, design.processes, strict=True):
         if not isinstance(process, LayerProcess) or process.block not in ("dense", "step"):
             continue
@@ -229,7 +230,9 @@ def check_boundaries(design: Design, names: Names, simulator: Simulator) -> Chec
         if layer.step is None or layer.groups > 1:
             continue
         dense = _as_dense(layer)
-        for batch in boundary_inputs(dense, cast(Step, layer.step), layer.core_x):
+        every, sampled = _sampled(layer)
+        thinned = max(thinned, every)
+        for batch in boundary_inputs(dense, sampled, layer.core_x):
             # each position of a frame takes a case of its own; the last one fills what is left
             missing = -len(batch.inputs) % layer.positions
             inputs = np.concatenate([batch.inputs, np.repeat(batch.inputs[-1:], missing, axis=0)])
@@ -249,8 +252,18 @@ def check_boundaries(design: Design, names: Names, simulator: Simulator) -> Chec
             reached += int(batch.reached.sum())
     if wanted == 0:
         return None
-    title = f"{wanted} sums on and below every boundary, {reached} of them within reach of the layer's input"
+    which = "every boundary" if thinned == 1 else f"boundaries (where a layer has very many, one in {thinned})"
+    title = f"{wanted} sums on and below {which}, {reached} of them within reach of the layer's input"
     return _check("C++ of each layer at its boundaries", title, total)
+
+
+def _sampled(layer: Layer) -> tuple[int, Step]:
+    """The layer's function with so many of its boundaries that inputs for them can be made in seconds: each n-th."""
+    step = cast(Step, layer.step)  # of a lookup, too, only the boundaries are looked at
+    functions = layer.outputs if layer.product is not None else step.channels
+    size = 2 * functions * step.thresholds.shape[1] * max(layer.inputs, layer.x.size if layer.op is None else 1)
+    every = -(-size // _BOUNDARY_ELEMENTS)
+    return every, replace(step, thresholds=step.thresholds[:, ::every].copy()) if every > 1 else step
 
 
 def _as_dense(layer: Layer) -> Dense | None:
