@@ -25,6 +25,7 @@ from flow.ir.model import (
     LeakyRelu,
     MatMul,
     ModelGraph,
+    ModelOp,
     Pad,
     Pool,
     Quant,
@@ -96,10 +97,25 @@ class ExactElements:
         self.shapes = shapes
         self.parameters = parameters
         self.levels = levels
+        self._known: dict[tuple[str, Index], Fraction] = {}
 
     def number(self, name: str, index: Index) -> Number:
-        """One element of a tensor. ``index`` starts with the frame where the tensor has that axis."""
+        """One element of a tensor. ``index`` starts with the frame where the tensor has that axis.
+
+        Sums are remembered, as far as they are rational: the windows of what follows overlap.
+        """
         node = self.graph[name]
+        if not isinstance(node, MatMul | Conv | ConvTranspose | Pool | Reduce):
+            return self._number(node, name, index)
+        known = self._known.get((name, index))
+        if known is not None:
+            return known
+        found = self._number(node, name, index)
+        if isinstance(found, Fraction):
+            self._known[name, index] = found
+        return found
+
+    def _number(self, node: ModelOp, name: str, index: Index) -> Number:
         match node:
             case Input():
                 feed = self.feeds[name]

@@ -49,24 +49,22 @@ def quantize_early(graph: ModelGraph) -> ModelGraph:
 def _next(graph: ModelGraph) -> tuple[ModelOp, ModelOp] | None:
     """A function of one value in front of, or at, a quantiser, and the mover that it reads."""
     parameters = constants(graph)
-    in_hardware: set[str] = set()  # what stands behind a quantiser or a product: in front of them, the host computes
+    wide: set[str] = set()  # what stands behind a product, not quantised yet: what the moves here are for
     for node in graph.nodes:
         if node.name in parameters:
             continue
-        begins = isinstance(node, Quant | BipolarQuant | MatMul | Conv | ConvTranspose)
-        if begins or any(name in in_hardware for name in node.inputs):
-            in_hardware.add(node.name)
-        if not isinstance(node, Quant | BipolarQuant):
-            continue
-        function: ModelOp = node
-        while (operand := graph[_activation(function, parameters)]).name in in_hardware:
-            if graph.users[operand.name] != (function,) or operand.name in graph.outputs:
-                break
-            if _commutes(operand, function, parameters, graph):
-                return function, operand
-            if not _of_one_value(operand, parameters, graph):
-                break
-            function = operand
+        if isinstance(node, Quant | BipolarQuant):
+            function: ModelOp = node
+            while (operand := graph[_activation(function, parameters)]).name in wide:
+                if graph.users[operand.name] != (function,) or operand.name in graph.outputs:
+                    break
+                if _commutes(operand, function, parameters, graph):
+                    return function, operand
+                if not _of_one_value(operand, parameters, graph):
+                    break
+                function = operand
+        elif isinstance(node, MatMul | Conv | ConvTranspose | Binary) or any(name in wide for name in node.inputs):
+            wide.add(node.name)
     return None
 
 
