@@ -114,6 +114,7 @@ def _convert(node: onnx.NodeProto, context: Context, problems: list[Unsupported]
                     "it works on integers, between QuantizeLinear and DequantizeLinear",
                     "export in QDQ form, where every operation reads dequantised values",
                 )
+            _check_form(node, context.opset)
             handler(context, node, onnx_file.attributes(node))
             return
         except (IndexError, KeyError) as error:
@@ -122,6 +123,22 @@ def _convert(node: onnx.NodeProto, context: Context, problems: list[Unsupported]
         except Refused as refusal:
             problems.append(Unsupported((where,), node.op_type, refusal.why, refusal.remedy))
     context.poisoned.update(node.output)
+
+
+def _check_form(node: onnx.NodeProto, opset: int) -> None:
+    """The number of inputs and the names of attributes are those of the ONNX documentation."""
+    if node.domain not in ("", "ai.onnx"):
+        return
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, "")
+    except onnx.defs.SchemaError:  # QONNX's in old files, or of a newer operator set
+        return
+    if not schema.min_input <= len(node.input) <= schema.max_input:
+        raise Refused(f"it has {len(node.input)} inputs, which is not possible", "export the model again")
+    names = {*schema.attributes, *onnx.defs.get_schema(node.op_type, "").attributes}  # tools mix operator sets
+    for attribute in node.attribute:
+        if attribute.name not in names:
+            raise Refused(f"its attribute '{attribute.name}' does not exist in ONNX", "export the model again")
 
 
 def _remedy_for(op: str) -> str:

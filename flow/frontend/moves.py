@@ -237,7 +237,7 @@ def _repeats(size: int, factor: int, coordinates: str, rounding: str) -> bool:
 
 def depth_to_space(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
     x, output = _image(context, node.input[0]), node.output[0]
-    block, mode = int(attributes["blocksize"]), str(attributes.get("mode", "DCR"))
+    block, mode = _block(attributes), str(attributes.get("mode", "DCR"))
     if mode not in ("DCR", "CRD"):
         raise Refused(f"its mode is '{mode}'", "use DCR or CRD")
     depth, height, width = context.shapes[x]
@@ -252,7 +252,7 @@ def depth_to_space(context: Context, node: onnx.NodeProto, attributes: Attribute
 def space_to_depth(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
     """Channel ``(row * block + column) * channels + c`` is pixel (row, column) of each block."""
     x, output = _image(context, node.input[0]), node.output[0]
-    block = int(attributes["blocksize"])
+    block = _block(attributes)
     channels, height, width = context.shapes[x]
     if height % block or width % block:
         raise Refused(f"{height} x {width} pixels do not fall into blocks of {block}", "check the export")
@@ -271,3 +271,10 @@ def _image(context: Context, x: str) -> str:
     if len(context.shapes[x]) != 3:
         raise Refused(f"its input has shape {[1, *context.shapes[x]]}", "it needs (1, channels, height, width)")
     return x
+
+
+def _block(attributes: Attributes) -> int:
+    block = int(attributes["blocksize"])
+    if block < 1:
+        raise Refused(f"its blocksize is {block}", "check the export")
+    return block

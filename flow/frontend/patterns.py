@@ -73,7 +73,7 @@ class _Nodes:
 
     def scaled(self, node: onnx.NodeProto | None, factor: float) -> str | None:
         """``x`` where the node computes ``x * factor``."""
-        if node is None or node.op_type not in ("Mul", "Div"):
+        if node is None or node.op_type not in ("Mul", "Div") or len(node.input) != 2:
             return None
         x, y = (str(name) for name in node.input)
         if self.is_number(y, factor if node.op_type == "Mul" else 1 / factor):
@@ -87,7 +87,7 @@ def _other(node: onnx.NodeProto, name: str) -> str:
 
 def _gelu(graph: _Nodes, node: onnx.NodeProto) -> Match | None:
     """``x``, one half and ``1 + erf(x / sqrt(2))``, multiplied in any order; the pattern is met at its Erf."""
-    if node.op_type != "Erf":
+    if node.op_type != "Erf" or len(node.input) != 1:
         return None
     inner = graph.maker.get(node.input[0])
     x = graph.scaled(inner, math.sqrt(0.5))
@@ -121,7 +121,7 @@ def _gelu(graph: _Nodes, node: onnx.NodeProto) -> Match | None:
 
 def _gated(graph: _Nodes, node: onnx.NodeProto, op: str) -> onnx.NodeProto | None:
     """The gate in ``Mul(x, gate(x))``."""
-    if node.op_type != "Mul" or node.domain not in ("", "ai.onnx"):
+    if node.op_type != "Mul" or len(node.input) != 2 or node.domain not in ("", "ai.onnx"):
         return None
     for x, gate in (tuple(node.input), tuple(reversed(node.input))):
         made = graph.made_by(gate, op)
@@ -147,7 +147,7 @@ def _hard_swish(graph: _Nodes, node: onnx.NodeProto) -> Match | None:
 
 def _softplus(graph: _Nodes, node: onnx.NodeProto) -> Match | None:
     """``Where(x > 20, x, Softplus(x))``."""
-    if node.op_type != "Where":
+    if node.op_type != "Where" or len(node.input) != 3:
         return None
     above, soft = graph.made_by(node.input[0], "Greater"), graph.made_by(node.input[2], "Softplus")
     x = node.input[1]

@@ -48,8 +48,12 @@ def flatten(context: Context, node: onnx.NodeProto, attributes: Attributes) -> N
 
 def transpose(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
     x, output = node.input[0], node.output[0]
+    rank = context.known[x].ndim if x in context.known else len(context.shapes[x]) + (x in context.moving)
+    perm = attributes.get("perm")
+    if perm is not None and sorted(perm) != list(range(rank)):
+        raise Refused(f"perm={list(perm)} is no order of {rank} axes", "check the export")
     if x in context.known:
-        context.known[output] = context.known[x].transpose(attributes.get("perm"))
+        context.known[output] = context.known[x].transpose(perm)
         return
     shape = context.shapes[x]
     batch = 1 if x in context.moving else 0
@@ -83,6 +87,8 @@ def unsqueeze(context: Context, node: onnx.NodeProto, attributes: Attributes) ->
     axes = attributes.get("axes")
     if axes is None:
         axes = context.array(node.input[1], "axes").astype(int).reshape(-1).tolist()
+    if len(set(axes)) != len(axes):
+        raise Refused(f"its axes {list(axes)} repeat", "check the export")
     if x in context.known:
         context.known[output] = np.expand_dims(context.known[x], tuple(axes))
         return

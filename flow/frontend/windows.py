@@ -152,6 +152,8 @@ def _window(attributes: Attributes, spatial: Shape, kernel: Shape) -> Window:
     dilations = tuple(attributes.get("dilations") or (1,) * rank)
     if not len(kernel) == len(strides) == len(dilations) == rank:
         raise Refused(f"its attributes do not all have {rank} numbers, one for each spatial axis", "check the export")
+    if min((*kernel, *strides, *dilations), default=1) < 1:
+        raise Refused("a number of its kernel, strides or dilations is less than one", "check the export")
     window = Window(kernel, strides, dilations, (0,) * rank, (0,) * rank)
 
     def needed(size: int, stride: int, span: int) -> int:

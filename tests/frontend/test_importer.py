@@ -244,6 +244,9 @@ REFUSED = [
     ),
     (node("Erf", "q", "y"), {}, "this operation is not supported"),
     (node("LSTM", "q", "y"), {}, "this operation is not supported"),
+    (node("Relu", "q q", "y"), {}, "it has 2 inputs, which is not possible"),
+    (node("Relu", "q", "y", slope=1.0), {}, "its attribute 'slope' does not exist in ONNX"),
+    (node("Transpose", "q", "y", perm=[0, 2]), {}, "perm=[0, 2] is no order of 2 axes"),
     (node("FloatQuant", "q s", "y"), {}, "this operation is not supported"),
 ]
 
