@@ -3,17 +3,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
-from flow.api.compile import Compiled, random_frames, random_integers
-from flow.api.data import BATCH, UserData
+from flow.api.compile import Compiled, frames_at_once, macs, random_frames, random_integers
+from flow.api.data import UserData
 from flow.backend.csim import Simulator
 from flow.emit.hls import Names
 from flow.frontend.float_run import run_float32
 from flow.ir.boundary_inputs import boundary_inputs
-from flow.ir.dataflow import Dense, Step, execute
+from flow.ir.dataflow import Dense, Lookup, Step, execute
 from flow.ir.near_ties import FloatComparison, activation_quantizers, compare_float32, parameter_quantizers
 from flow.ir.reference import Evaluation, Feed
 from flow.ir.types import Ints, Reals
@@ -24,10 +23,12 @@ from flow.plan.processes import LayerProcess
 from flow.report.schema import Check
 
 RANDOM_FRAMES = 200
+_LEAST_FRAMES = 2
+_MACS = 1 << 31  # of all random frames together: some ten seconds of C-simulation
 BOUNDED_FRAMES = 5
 """Enough for frames to overlap in every stream."""
 _LISTED = 5
-_BOUNDARY_ELEMENTS = 1 << 27  # of the inputs that are made for the boundaries of a layer
+_BOUNDARY_ELEMENTS = 1 << 25  # of the inputs that are made for the boundaries of a layer
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,23 @@ class Frames:
 
 
 def frames_for(compiled: Compiled, data: UserData | None) -> list[Frames]:
-    """Random frames, and the user's in batches."""
-    integers = compiled.integers
+    """Random frames, and the user's: in batches, the smaller the larger the images."""
+    integers, at_once = compiled.integers, frames_at_once(compiled.model)
+    count = max(_LEAST_FRAMES, min(RANDOM_FRAMES, _MACS // max(macs(compiled.graph), 1)))
+    found = []
     if integers.head is not None:
-        floats = random_frames(compiled.frame_shape, RANDOM_FRAMES, seed=3)
-        found = [Frames("random", floats, integers.encode(floats))]
+        floats = random_frames(compiled.frame_shape, count, seed=3)
+        for first in range(0, count, at_once):
+            part = floats[first : first + at_once]
+            found.append(Frames("random", part, integers.encode(part), first))
     else:
-        random = random_integers(integers, RANDOM_FRAMES, seed=3)
-        found = [Frames("random", to_floats(compiled, random), random)]
+        random = random_integers(integers, count, seed=3)
+        for first in range(0, count, at_once):
+            batch = random[first : first + at_once]
+            found.append(Frames("random", to_floats(compiled, batch), batch, first))
     if data is not None:
-        for first in range(0, len(data.x), BATCH):
-            found.append(frames_of_user(compiled, data.x[first : first + BATCH], first))
+        for first in range(0, len(data.x), at_once):
+            found.append(frames_of_user(compiled, data.x[first : first + at_once], first))
     return found
 
 
@@ -123,7 +130,8 @@ def check_integers(compiled: Compiled, batches: Sequence[Frames]) -> Check:
     """The integer graph against the exact reference: the levels of every quantiser, and the output."""
     total = NOTHING
     for batch in batches:
-        run = Evaluation(compiled.model, {compiled.input_name: feed_of(compiled, batch)})
+        feed = feed_of(compiled, batch)
+        run = Evaluation(compiled.model, {compiled.input_name: feed}, keep=compiled.model.outputs)
         found = execute(compiled.graph, {compiled.integers.source.name: batch.integers}, keep=True)
         total += compare(levels_of(run), found, batch.first)
         total += _compare_output(compiled, run, found[compiled.integers.output])
@@ -257,9 +265,10 @@ def check_boundaries(design: Design, names: Names, simulator: Simulator) -> Chec
     return _check("C++ of each layer at its boundaries", title, total)
 
 
-def _sampled(layer: Layer) -> tuple[int, Step]:
+def _sampled(layer: Layer) -> tuple[int, Step | Lookup]:
     """The layer's function with so many of its boundaries that inputs for them can be made in seconds: each n-th."""
-    step = cast(Step, layer.step)  # of a lookup, too, only the boundaries are looked at
+    step = layer.step
+    assert step is not None
     functions = layer.outputs if layer.product is not None else step.channels
     size = 2 * functions * step.thresholds.shape[1] * max(layer.inputs, layer.x.size if layer.op is None else 1)
     every = -(-size // _BOUNDARY_ELEMENTS)

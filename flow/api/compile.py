@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flow.errors import OptionError, VerifyError
 from flow.frontend.importer import ImportedModel, import_model
-from flow.ir.dataflow import DataflowGraph, execute, infer_types, verify_dataflow
+from flow.ir.dataflow import Convolution, DataflowGraph, Dense, execute, infer_types, verify_dataflow
 from flow.ir.graph import Graph
 from flow.ir.input_type import InputType, parse_input_type
 from flow.ir.model import (
@@ -40,7 +40,7 @@ from flow.passes.integerize import IntegerModel, integerize
 from flow.passes.pipelines import DATAFLOW_PASSES, INTEGERIZE, MODEL_PASSES
 
 Observer = Callable[[str, Graph[Any]], None]
-_ELEMENTS = 1 << 24  # elements of all tensors that are evaluated at once: some hundred MB each time
+_ELEMENTS = 1 << 23  # elements of all tensors that are evaluated at once: some hundred MB each time
 _EXACT_TERMS = 20_000
 """An output that is made from more numbers than this is not computed in rationals for a check of a pass."""
 _ANNOTATED = {"BIPOLAR": "b1"}
@@ -151,6 +151,13 @@ def frames_at_once(graph: ModelGraph) -> int:
     """How many frames of a model are evaluated together: one at least, and few of large images."""
     elements = sum(prod(shape) for shape in infer_shapes(graph).values())
     return max(1, min(500, _ELEMENTS // elements))
+
+
+def macs(graph: DataflowGraph) -> int:
+    """Multiply-accumulates of a frame."""
+    types = infer_types(graph)
+    products = [node for node in graph.nodes if isinstance(node, Dense | Convolution)]
+    return sum(types[node.name].size * len(node.matrix) for node in products)
 
 
 def _terms(graph: ModelGraph, name: str) -> float:

@@ -11,9 +11,6 @@ import numpy as np
 from flow.errors import DataError
 from flow.ir.types import Ints, Reals
 
-BATCH = 500
-"""Frames that are evaluated at once."""
-
 
 @dataclass(frozen=True)
 class UserData:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from flow.api.checks import levels_of
-from flow.api.compile import compile_graph
-from flow.api.data import BATCH, UserData, accuracy, load_data
+from flow.api.compile import compile_graph, frames_at_once
+from flow.api.data import accuracy, load_data
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.hls import Names, names_of
 from flow.errors import DataError, VerifyError
@@ -71,17 +71,19 @@ def simulate(folder: str | Path, data: str | Path, *, trace: bool = False) -> Si
     outputs: list[Ints] = []
     total = NOTHING
     diverging: Mismatch | None = None
-    for first in range(0, len(user.x), BATCH):
-        x = built.integers.encode(user.x[first : first + BATCH])
+    at_once = frames_at_once(built.model)
+    for first in range(0, len(user.x), at_once):
+        frames = user.x[first : first + at_once]
+        x = built.integers.encode(frames)
         y = simulator.run(x, built.design.source.element, built.design.sink.element, built.output_shape)
         outputs.append(y)
-        expected = built.expected(user, first, x)
+        expected = built.expected(frames, x)
         output = built.integers.output
         total += compare({output: expected[output]}, {output: y}, first)
         if trace and diverging is None:
             diverging = _first_divergence(built, simulator, x, expected, first)
     integers = np.concatenate(outputs)
-    decoded = np.concatenate([built.integers.decode(integers[i : i + BATCH]) for i in range(0, len(integers), BATCH)])
+    decoded = built.integers.decode(integers)
     right = accuracy(user.y, decoded) if user.y is not None else None
     clipped = built.integers.clipped(user.x)
     return SimulationResult(len(user.x), integers, decoded, total, right, clipped, diverging, trace)
@@ -105,13 +107,18 @@ class Built:
     def output_shape(self) -> tuple[int, ...]:
         return self.design.layers[-1].layer.y.shape
 
-    def expected(self, user: UserData, first: int, x: Ints) -> dict[str, Ints]:
-        """Every tensor as the model defines it: the reference's levels, and the integer graph's sums."""
+    def expected(self, frames: Reals, x: Ints) -> dict[str, Ints]:
+        """Every tensor as the model defines it: the reference's levels, and the integer graph's sums.
+
+        Args:
+            frames: The float frames.
+            x: What enters the hardware for them.
+        """
         graph = self.integers.graph
         tensors = execute(graph, {self.integers.source.name: x}, keep=True)
         name = next(n.name for n in self.model.nodes if isinstance(n, Input))
-        feed = user.x[first : first + BATCH] if self.integers.head is not None else self.integers.feed(x)
-        levels = levels_of(Evaluation(self.model, {name: feed}))
+        feed = frames if self.integers.head is not None else self.integers.feed(x)
+        levels = levels_of(Evaluation(self.model, {name: feed}, keep=()))
         return tensors | {n: level.reshape(tensors[n].shape) for n, level in levels.items() if n in tensors}
 
 

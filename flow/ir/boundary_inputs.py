@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.ir.dataflow import Dense, Step, TensorType, over_channels
+from flow.ir.dataflow import Dense, Lookup, Step, TensorType, over_channels
 from flow.ir.types import Bipolar, Ints
 
 _ELEMENTS = 1 << 23  # of inputs that are made at once
@@ -31,7 +31,7 @@ class BoundaryBatch:
     reached: NDArray[np.bool_]
 
 
-def boundary_inputs(dense: Dense | None, step: Step, x: TensorType) -> Iterator[BoundaryBatch]:
+def boundary_inputs(dense: Dense | None, step: Step | Lookup, x: TensorType) -> Iterator[BoundaryBatch]:
     """Inputs for every boundary inside the interval: a sum that lies on it, and the greatest one below it.
 
     For a step function without a product these are simply the values themselves.
@@ -61,7 +61,7 @@ def boundary_inputs(dense: Dense | None, step: Step, x: TensorType) -> Iterator[
         yield BoundaryBatch(inputs, wanted[part], channel[part], sums == wanted[part])
 
 
-def _targets(step: Step) -> tuple[Ints, Ints]:
+def _targets(step: Step | Lookup) -> tuple[Ints, Ints]:
     inside = step.inside
     channel = np.broadcast_to(np.arange(step.channels)[:, None], inside.shape)[inside]
     on = step.thresholds[inside]
