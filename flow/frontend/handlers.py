@@ -21,6 +21,7 @@ HANDLERS = MappingProxyType[str, Handler](
         "Clip": activations.clip,
         "Concat": moves.concat,
         "Constant": shapes.constant,
+        "ConstantOfShape": shapes.on_arrays(shapes.filled),
         "Conv": windows.conv("first"),
         "ConvTranspose": windows.conv_transpose,
         "DepthToSpace": moves.depth_to_space,

@@ -120,6 +120,12 @@ def on_arrays(function: Callable[..., Array]) -> Handler:
     return handler
 
 
+def filled(shape: Array, value: Array | None = None) -> Array:
+    """ConstantOfShape: without a value it gives zeros in float32."""
+    number = np.zeros(1, np.float32) if value is None else value
+    return np.full(shape.astype(int).tolist(), number.reshape(-1)[0], number.dtype)
+
+
 def constant(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
     for name, kind in (
         ("value", None),

@@ -40,7 +40,8 @@ from flow.ir.model import (
 )
 from flow.ir.types import Reals
 
-_ELEMENTWISE = (Unary, Clip, LeakyRelu, BatchNorm, Quant, BipolarQuant, Binary)
+_ANY_ORDER = (Unary, Clip, LeakyRelu, BatchNorm, Quant, BipolarQuant, Binary, Concat, Slice, Pad, Upsample)
+"""What works on the axes in whatever order they are stored, and leaves them in it."""
 
 
 def absorb_transposes(graph: ModelGraph) -> ModelGraph:
@@ -88,14 +89,14 @@ class _Absorber:
         """The order of the input's axes in which the first operation that needs one reads them.
 
         Args:
-            name: A tensor behind transpositions and elementwise operations on the input.
+            name: A tensor behind transpositions and operations on the input that take any order.
             order: What the transpositions made of the axes so far.
         """
         for user in self.graph.users[name]:
             moved: Shape | None = order
             if isinstance(user, Transpose):
                 moved = self._wanted_order(user.name, tuple(order[axis] for axis in user.order))
-            elif isinstance(user, _ELEMENTWISE):
+            elif isinstance(user, _ANY_ORDER):
                 moved = self._wanted_order(user.name, order) if len(self.shapes[user.name]) == len(order) else order
             if moved is not None:
                 return moved

@@ -28,7 +28,7 @@ def model(*nodes, shape=(1, 4), opset=13, **arrays):
     """A Quant of the input, then these nodes; arrays keep integer types, all else becomes float32."""
     first = node("Quant", "x s z b", "q", signed=1, narrow=0, rounding_mode="ROUND")
     arrays = {n: np.asarray(v) for n, v in {**SCALARS, **arrays}.items()}
-    wholes = {"to", "axes", "to2"}
+    wholes = {"to", "axes", "to2", "rest", "pads", "pairs", "last", "far", "first", "two"}
     parameters = [
         numpy_helper.from_array(v.astype(np.int64 if n in wholes else np.float32), n) for n, v in arrays.items()
     ]
@@ -166,6 +166,28 @@ def test_shape_arithmetic_is_folded():
     ]
     text = text_of(*nodes, shape=(1, 2, 3), to=[0], to2=[-1])
     assert text == '%"y" = Reshape(x=%"q", shape=(6,))\nreturn %"y"\n'
+
+
+def test_pads_computed_from_zeros():
+    """What PyTorch writes for ``nn.ZeroPad2d((1, 1, 4, 5))``: the last axis first, begin and end in pairs."""
+    zeros = numpy_helper.from_array(np.zeros(1, np.int64))
+    nodes = [
+        node("ConstantOfShape", "rest", "zeros", value=zeros),
+        node("Concat", "pads zeros", "all", axis=0),
+        node("Reshape", "all pairs", "table"),
+        node("Slice", "table last far first last", "turned"),
+        node("Transpose", "turned", "columns", perm=[1, 0]),
+        node("Reshape", "columns last", "flat"),
+        node("Pad", "q flat", "y"),
+    ]
+    arrays = {"rest": [4], "pads": [1, 1, 4, 5], "pairs": [-1, 2], "last": [-1], "far": [1 - 2**63], "first": [0]}
+    text = text_of(*nodes, shape=(1, 1, 6, 6), **arrays)
+    assert text.startswith('%"y" = Pad(x=%"q", before=(0, 4, 1), after=(0, 5, 1), value=')
+
+
+def test_zeros_of_a_shape_are_float32():
+    text = text_of(node("ConstantOfShape", "two", "b"), node("Add", "q b", "y"), shape=(1, 2), two=[2])
+    assert "Constant(value=array('float64', [2], ['0x0.0p+0', '0x0.0p+0']))" in text
 
 
 def test_quantisers():

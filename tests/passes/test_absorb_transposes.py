@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transpositions vanish, and the graph computes the same in the same order."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,34 @@ def test_between_two_convolutions_nothing_is_left():
     assert moves(found) == [("x:arranged", "x"), ("r1", "r1:stored")]
     assert found["a"].scale.shape == (1, 1, 3)
     assert infer_shapes(found)["b1"] == (5, 6, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "move",
+    [
+        Pad("p", "a", (0, 2, 1), (0, 1, 0), 0.0),
+        Slice("p", "a", (0, 1, 0), (9, 5, 6), (1, 1, 2)),
+        Upsample("p", "a", (1, 2, 2)),
+        Concat("p", ("a", "a"), 1),
+    ],
+    ids=lambda move: type(move).__name__,
+)
+def test_the_input_takes_the_order_of_what_stands_behind_a_mover(move, channels):
+    """The mover has channels first too; one channel would hide the transposition as a reshape."""
+    stop = {"stop": (channels, *move.stop[1:])} if isinstance(move, Slice) else {}
+    nodes = [
+        Input("x", (channels, 5, 6)),
+        quant("a", "x"),
+        replace(move, **stop),
+        Transpose("t", "p", LAST),
+        QuantizedConstant("w", np.ones((3, 3, channels, 2), np.int64), np.array(0.5)),
+        Conv("c", "t", "w", Window((3, 3), (1, 1), (1, 1), (0, 0), (0, 0)), 1),
+    ]
+    found = assert_same(graph_of(*nodes))
+    assert found.nodes[1].x == "x"
+    assert [n.name for n in found.nodes if isinstance(n, Transpose | Reshape)] == ["x:arranged"]
+    assert infer_shapes(found)["p"][-1] == channels
 
 
 def test_the_output_keeps_name_and_order():
