@@ -10,7 +10,7 @@ from flow.ir.dataflow import NEVER, Lookup, Step
 from flow.ir.rounding import Rounding
 from flow.ir.step_forms import Form, MultiplyShift, Ranges, Search, Shift, Thresholds, Wire
 from flow.ir.step_forms import Table as TableForm
-from flow.ir.types import ElementType, Ints, IntType
+from flow.ir.types import Bipolar, ElementType, Ints, IntType
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def step_text(
         certificate: The proof, for the comment.
     """
     text = StepText(form.name, f"The step function, {certificate}.", multiplier=multiplier)
-    writer = _Writer(text, name, pe, step, y)
+    writer = _Writer(text, name, pe, step, y, signed=isinstance(x, Bipolar) or x.signed)
     match form:
         case Wire():
             pass
@@ -100,14 +100,15 @@ class _Writer:
     pe: int
     step: Step | Lookup
     y: ElementType
+    signed: bool
 
-    def number(self, values: Ints, what: str, comment: str) -> str:
+    def number(self, values: Ints, what: str, comment: str, *, compared: bool = False) -> str:
         """An expression for one number of each channel: a literal where all are alike, else a table."""
         if len(set(values.tolist())) == 1:
             return f"({values[0]})" if values[0] < 0 else f"{values[0]}"
-        return self._by_channel(values, what, comment)
+        return self._by_channel(values, what, comment, compared=compared)
 
-    def row(self, values: Ints, what: str, comment: str, *, at_once: bool) -> str:
+    def row(self, values: Ints, what: str, comment: str, *, at_once: bool, compared: bool = False) -> str:
         """An expression for a row of numbers of each channel, (channels, n).
 
         Args:
@@ -115,9 +116,10 @@ class _Writer:
             what: Names the table.
             comment: Explains it.
             at_once: Whether the whole row is read in one cycle; else one number of it, by each PE.
+            compared: Whether the accumulator is compared with them.
         """
         if not bool((values == values[:1]).all()):
-            return self._by_channel(values, what, comment, at_once=at_once)
+            return self._by_channel(values, what, comment, at_once=at_once, compared=compared)
         name = f"{self.name}_{what}"
         if at_once:
             shared, note, arrangement = values[0], "all channels alike", (("partition", 1),)
@@ -125,16 +127,31 @@ class _Writer:
         else:  # each PE reads a place of its own, so each has its own copy
             shared, note = np.repeat(values[:1], self.pe, axis=0), "[PE], all channels alike"
             arrangement, expression = (("partition", 1),), f"{name}[p]"
-        self.text.tables.append(replace(table(name, f"{comment}: {note}", shared), arrangement=arrangement))
+        self._add(table(name, f"{comment}: {note}", shared, self._element(shared, compared=compared)), arrangement)
         return expression
 
-    def _by_channel(self, values: Ints, what: str, comment: str, *, at_once: bool = False) -> str:
+    def _add(self, made: Table, arrangement: tuple[tuple[str, int], ...]) -> None:
+        self.text.tables.append(replace(made, arrangement=arrangement))
+
+    def _element(self, values: Ints, *, compared: bool) -> IntType:
+        """The type of a table; signed where a signed accumulator is compared with it.
+
+        The headers for C-simulation compare a signed number with a wider unsigned one as if both were unsigned.
+        """
+        lo, hi = int(values.min(initial=0)), int(values.max(initial=0))
+        return IntType.holding(min(lo, -1) if compared and self.signed else lo, hi)
+
+    def _by_channel(
+        self, values: Ints, what: str, comment: str, *, at_once: bool = False, compared: bool = False
+    ) -> str:
         name = f"{self.name}_{what}"
         # channel c = fold * PE + p
         folded = values.reshape(-1, self.pe, *values.shape[1:])
         ordered = folded.transpose(1, 0, *range(2, folded.ndim)).copy()
         arrangement = (("partition", 1), *([("reshape", 3)] if at_once else []))
-        self.text.tables.append(replace(table(name, f"{comment}: [PE][fold]", ordered), arrangement=arrangement))
+        self._add(
+            table(name, f"{comment}: [PE][fold]", ordered, self._element(ordered, compared=compared)), arrangement
+        )
         return f"{name}[p][fold]"
 
     def range_of(self, *terms: tuple[Ints, Ints]) -> IntType:
@@ -190,10 +207,16 @@ class _Writer:
         if search:
             self._search_stages(values, limit)
         elif levels == 1:
-            text.levels, text.threshold = 1, self.number(values[:, 0], "threshold", "The result changes at this sum")
+            text.levels, text.threshold = (
+                1,
+                self.number(values[:, 0], "threshold", "The result changes at this sum", compared=True),
+            )
         elif levels:
             comment = "Each raises the result by one step"
-            text.levels, text.threshold = levels, self.row(values, "thresholds", comment, at_once=True) + "[k]"
+            text.levels, text.threshold = (
+                levels,
+                self.row(values, "thresholds", comment, at_once=True, compared=True) + "[k]",
+            )
         start = self.number(codes(form.start, self.y), "start", "The result below the first threshold")
         stride = np.sign(form.stride)
         if len(set(stride.tolist())) == 1:
@@ -226,7 +249,7 @@ class _Writer:
             size = 1 << (depth - 1 - stage)
             places = np.arange(1 << stage) * 2 * size + size - 1
             comment = f"Thresholds of the search's comparison {stage + 1}"
-            expression = self.row(whole[:, places], f"stage{stage}", comment, at_once=False)
+            expression = self.row(whole[:, places], f"stage{stage}", comment, at_once=False, compared=True)
             index = f"count >> {depth - stage}" if stage else "0"
             self.text.halves.append(SearchStage(f"{expression}[{index}]", size))
 

@@ -2,6 +2,7 @@
 """QONNX, and ONNX in QCDQ form, to the model language. Every node that cannot be converted is reported, all at once."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -135,16 +136,22 @@ def _check_form(node: onnx.NodeProto, opset: int) -> None:
         return
     if not schema.min_input <= len(node.input) <= schema.max_input:
         raise Refused(f"it has {len(node.input)} inputs, which is not possible", "export the model again")
-    names = {*schema.attributes, *onnx.defs.get_schema(node.op_type, "").attributes}  # tools mix operator sets
     for attribute in node.attribute:
-        if attribute.name not in names:
+        if attribute.name not in _attribute_names(node.op_type):
             raise Refused(f"its attribute '{attribute.name}' does not exist in ONNX", "export the model again")
+
+
+@cache
+def _attribute_names(op: str) -> frozenset[str]:
+    """The attributes that an operation has in any operator set: tools mix them."""
+    versions = [s for s in onnx.defs.get_all_schemas_with_history() if s.name == op and s.domain == ""]
+    return frozenset(name for schema in versions for name in schema.attributes)
 
 
 def _remedy_for(op: str) -> str:
     if op == "FloatQuant":
         return "use an integer quantiser (QuantIdentity, QuantReLU, Int8WeightPerTensorFloat, ...)"
-    return "replace it by MatMul/Gemm, elementwise operations, BatchNormalization, Relu, Clip and Quant"
+    return "replace it by MatMul, Gemm, Conv, pools, elementwise operations, BatchNormalization and Quant"
 
 
 def _collapsed(problems: list[Unsupported]) -> list[Unsupported]:

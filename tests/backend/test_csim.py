@@ -151,3 +151,21 @@ def test_layers_that_are_called_like_local_variables(tmp_path):
 def test_thresholds_shared_by_all_channels(tmp_path):
     written(network(by_channel=False), tmp_path)
     compile_design(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["thresholds", "search"])
+def test_negative_sums_beside_thresholds_that_are_all_positive(form, tmp_path):
+    """The ap_int headers take a signed number for unsigned when they compare it with a wider unsigned one."""
+    lo, hi = np.full(3, -(1 << 19)), np.full(3, (1 << 19) - 1)
+    thresholds = np.array([[100_000, 200_000, 300_000, 400_001], [1, 2, 3, 4], [70_000, 70_001, 70_002, 500_000]])
+    element, ones = IntType(20, signed=True), np.ones(3, np.int64)
+    source = Source("x", (3,), element, lo[:1], hi[:1])
+    graph = Graph((source, Step("y", "x", thresholds, 0 * ones, ones, lo, hi, IntType(3, signed=False))), ("y",))
+    plan = Plan("pynq-z2", 100.0, (LayerPlan("y", 1, 1, "lut", "lut", form),))
+    design = build_design(layers_of(graph), plan, 64)
+    emit_hls(design, HlsOptions("t", "network", "vitis", {}, {}, {}, 1)).write(tmp_path)
+    simulator = Simulator(compile_design(tmp_path))
+    points = np.concatenate([[lo[0], -70_000, -1, 0, hi[0]], thresholds.reshape(-1), thresholds.reshape(-1) - 1])
+    x = np.repeat(points[:, None], 3, axis=1)
+    found = simulator.run(x, design.source.element, design.sink.element, (3,))
+    assert np.array_equal(found, execute(graph, {"x": x})["y"])
