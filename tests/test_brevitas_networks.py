@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Known topologies, exported from Brevitas by both exporters, taken through the whole chain."""
+
+import numpy as np
+import pytest
+
+import flow
+from flow.api import checks
+from flow.api.checks import Frames, check_float32, check_integers
+from flow.api.compile import compile_model
+from flow.ir.dataflow import execute
+from flow.ir.near_ties import activation_quantizers
+from flow.ir.reference import Evaluation
+
+torch, *_ = (pytest.importorskip(package) for package in ("torch", "brevitas", "onnxoptimizer", "onnxscript"))
+networks = pytest.importorskip("brevitas_networks")
+
+FRAMES = 4
+BUILT_FRAMES = 4
+# dynamo takes ten seconds for one of these
+LONG_EXPORTS = ("resnet20", "mobilenet")
+VARIANTS = [
+    (name, kind, exporter)
+    for name in networks.NETWORKS
+    for kind in ("pow2", "float")
+    for exporter in ("legacy", "dynamo")
+    if exporter == "legacy" or name not in LONG_EXPORTS or kind == "float"
+]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def frames_like_calibration(compiled, count):
+    """Normal numbers on a grid of 2**-12, as the scales were taken from: no layer saturates everywhere."""
+    frames = np.rint(np.random.default_rng(4).normal(size=(count, *compiled.frame_shape)) * 4096) / 4096
+    return Frames("random", frames, compiled.integers.encode(frames))
+
+
+def check_network(path, count=FRAMES):
+    """The file in float32, the exact reference and the integer graph agree, on frames that tell layers apart."""
+    compiled = compile_model(path)
+    batch = frames_like_calibration(compiled, count)
+    integers = check_integers(compiled, [batch])
+    assert (integers.differences, integers.detail) == (0, ())
+    single = check_float32(compiled, [batch])
+    assert single.differences == 0, single.detail
+    run = Evaluation(compiled.model, {compiled.input_name: batch.floats})
+    for name in activation_quantizers(compiled.model):
+        levels = run.decisions[name].levels.reshape(count, -1)
+        lo, hi = compiled.model[name].range
+        assert len(np.unique(levels)) >= min(3, (hi - lo) // compiled.model[name].unit + 1), name
+        assert (levels != levels[0]).any(), f"{name} is the same in every frame"
+    output = run.tensors[compiled.model.outputs[0]].value.reshape(count, -1)
+    assert (output.std(axis=0) > 0).mean() > 0.9
+    return compiled
+
+
+@pytest.mark.parametrize(("name", "kind", "exporter"), VARIANTS)
+def test_integers_are_the_file(tmp_path, name, kind, exporter):
+    check_network(networks.export(name, kind, exporter, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", networks.FULL_SIZE)
+def test_full_size(tmp_path, name):
+    check_network(networks.export(name, "float", "legacy", tmp_path, networks.FULL_SIZE), 2)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "unet", "squeeze_excite"])
+def test_both_exporters_mean_the_same(tmp_path, name):
+    found = []
+    for exporter in ("legacy", "dynamo"):
+        compiled = compile_model(networks.export(name, "float", exporter, tmp_path))
+        batch = frames_like_calibration(compiled, 2)
+        found.append(execute(compiled.graph, {compiled.integers.source.name: batch.integers})[compiled.integers.output])
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_built(tmp_path, monkeypatch, name):
+    """The C++ of the whole design, of each layer, at its boundaries, and with bounded streams."""
+    monkeypatch.setattr(checks, "RANDOM_FRAMES", BUILT_FRAMES)
+    kind = "pow2" if name in ("cnv_2w2a", "mobilenet") else "float"
+    result = flow.build(networks.export(name, kind, "legacy", tmp_path), out=tmp_path / "out", board="zcu104")
+    assert result.report.held
+    assert all(check.compared > 0 and check.differences == 0 for check in result.report.checks)
+    titles = [check.name for check in result.report.checks]
+    assert "C++ of each layer at its boundaries" in titles
+    forked = name in ("resnet8", "resnet20", "unet", "inception", "squeeze_excite")
+    assert ("C++ with streams bounded to their planned depths" in titles) == forked
