@@ -12,6 +12,13 @@ demo: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
+# random graphs of every operation, on all cores; FIRST is the first seed
+N     ?= 2000
+FIRST ?= 0
+.PHONY: fuzz
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz.py $(N) --first $(FIRST)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

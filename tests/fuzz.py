@@ -22,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,11 @@ def _checked(outcome: Outcome, proto: onnx.ModelProto, input_type: str | None, f
 # -- C++ -----------------------------------------------------------------------------------------------------------
 
 
+@cache
+def _libraries() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory()
+
+
 def try_cpp(outcomes: list[Outcome]) -> None:
     """The C++ of graphs that have integers, with random plans, compiled together; findings are set in place."""
     used: collections.Counter[str] = collections.Counter()
@@ -199,19 +205,20 @@ def try_cpp(outcomes: list[Outcome]) -> None:
             outcome.finding, outcome.detail = f"design: {kind_of(error)}", traceback.format_exc()
     if not cases:
         return
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            library = compiled_library([case for _, case in cases], Path(folder))
-        except AssertionError as error:
-            if len(cases) > 1:  # whose fault it is
-                for half in (outcomes[: len(outcomes) // 2], outcomes[len(outcomes) // 2 :]):
-                    try_cpp([o for o in half if not o.finding and not o.refused])
-                return
-            cases[0][0].finding, cases[0][0].detail = "C++ does not compile", str(error)[:3000]
+    # kept as long as this process: a file in the place of a deleted one may pass for the library that was loaded
+    folder = Path(tempfile.mkdtemp(dir=_libraries().name))
+    try:
+        library = compiled_library([case for _, case in cases], folder)
+    except AssertionError as error:
+        if len(cases) > 1:  # whose fault it is
+            for half in (outcomes[: len(outcomes) // 2], outcomes[len(outcomes) // 2 :]):
+                try_cpp([o for o in half if not o.finding and not o.refused])
             return
-        for outcome, case in cases:
-            outcome.cpp = True
-            _compare_cpp(outcome, case, library)
+        cases[0][0].finding, cases[0][0].detail = "C++ does not compile", str(error)[:3000]
+        return
+    for outcome, case in cases:
+        outcome.cpp = True
+        _compare_cpp(outcome, case, library)
 
 
 def _compare_cpp(outcome: Outcome, case: object, library: object) -> None:
@@ -269,7 +276,7 @@ def shrunk(recipe: Recipe, same: Callable[[Recipe], bool], seconds: float = 60) 
             if item not in recipe.dropped and tried(candidate):
                 recipe, better = candidate, True
         for choice in make(recipe).choices:
-            if choice in recipe.forced or not set(make(recipe).choices) & {choice}:
+            if choice in recipe.forced or choice not in make(recipe).choices:
                 continue
             candidate = replace(recipe, forced=recipe.forced | {choice})
             if tried(candidate):

@@ -74,7 +74,6 @@ class Made:
 
     model: onnx.ModelProto
     input_type: str | None
-    ops: tuple[str, ...]
     choices: tuple[str, ...]
     items: int
 
@@ -199,7 +198,7 @@ class Builder:
             (name,) = self.node("BipolarQuant", [x.name, self.constant(step)], domain=QUANT_DOMAIN)
             return Tensor(name, x.shape, step, "levels", step, False, True)
         bits = self.bits()
-        signed = draw.chance("signed", 60) or (bits == 1 and False)
+        signed = draw.chance("signed", 60)
         narrow = draw.chance("narrow", 25) and bits > 1
         if plain and bits == 1:
             signed = False
@@ -454,7 +453,7 @@ def conv(b: Builder) -> Tensor:
     kernel, strides, dilations, pads = windows(b, x)
     channels = x.shape[0]
     groups = b.draw.pick("groups", [1, channels, *(g for g in (2, 4) if channels % g == 0)], None)
-    if groups not in (channels,) and b.draw.chance("ungrouped", 50):
+    if groups != channels and b.draw.chance("ungrouped", 50):
         groups = 1
     x = b.ready(x, zero=any(pads), uniform=groups == 1)
     outputs = groups * b.draw.pick("outputs", [1, 2, 3, 4, 8], [4, 4, 3, 2, 1])
@@ -513,12 +512,9 @@ def pool(b: Builder) -> Tensor:
     kernel, strides, dilations, pads = windows(b, x)
     if b.draw.chance("apart", 40):
         strides = list(kernel)
-    if op == "AveragePool" and (b.opset < 19 or any(d > 1 for d in dilations)):
+    if op == "AveragePool" or b.opset < 10:
         dilations = [1] * len(kernel)
-        pads = [min(p, k - 1) for p, k in zip(pads, kernel * 2, strict=True)]
-    if op == "MaxPool" and b.opset < 10:
-        dilations = [1] * len(kernel)
-        pads = [min(p, k - 1) for p, k in zip(pads, kernel * 2, strict=True)]
+    pads = [min(p, k - 1) for p, k in zip(pads, kernel * 2, strict=True)]  # what onnxruntime executes
     shape = outputs_of(x, kernel, strides, dilations, pads)
     if min(shape) < 1:
         raise Skip
@@ -846,7 +842,10 @@ def make(recipe: Recipe) -> Made:
         draw.item = str(item)
         before = len(b.nodes), len(b.constants), len(b.tensors)
         try:
-            made = draw.pick("what", list(ITEMS), list(ITEMS.values()))(b)
+            if item == 1 and rank > 1 and draw.chance("conv first", 60):
+                made = conv(b)
+            else:
+                made = draw.pick("what", list(ITEMS), list(ITEMS.values()))(b)
             if math.prod(made.shape) > MOST_ELEMENTS:
                 raise Skip
             b.tensors.append((item, replace(made, size=min(max(made.size, 2.0**-16), 2.0**24))))
@@ -854,13 +853,12 @@ def make(recipe: Recipe) -> Made:
             del b.nodes[before[0] :], b.constants[before[1] :], b.tensors[before[2] :]
     draw.item = "end"
     last = b.tensors[-1][1]
-    if last.form == "wide" and not draw.chance("wide end", 6):
+    if last.form != "levels" and not draw.chance("bare end", 6 if last.form == "wide" else 25):
         last = b.quantise(last)
-    elif last.form == "affine" and draw.chance("quantise", 60):
-        last = b.quantise(last)
-    if last.name == "x":
-        last = b.quantise(last)
-    return Made(finished(b, shape, last), input_type, (), tuple(draw.made), count)
+    model = finished(b, shape, last)
+    if not any(node.op_type.endswith("Quant") for node in model.graph.node):
+        model = finished(b, shape, b.quantise(last))
+    return Made(model, input_type, tuple(draw.made), count)
 
 
 def finished(b: Builder, shape: tuple[int, ...], last: Tensor) -> onnx.ModelProto:

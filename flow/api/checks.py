@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flow.api.compile import Compiled, frames_at_once, macs, random_frames, random_integers
+from flow.api.compile import Compiled, elements, frames_at_once, macs, random_frames, random_integers
 from flow.api.data import UserData
 from flow.backend.csim import Simulator
 from flow.emit.hls import Names
@@ -25,6 +25,7 @@ from flow.report.schema import Check
 RANDOM_FRAMES = 200
 _LEAST_FRAMES = 2
 _MACS = 1 << 31  # of all random frames together: some ten seconds of C-simulation
+_ELEMENTS = 1 << 25  # of all tensors of all random frames together
 BOUNDED_FRAMES = 5
 """Enough for frames to overlap in every stream."""
 _LISTED = 5
@@ -51,7 +52,8 @@ class Frames:
 def frames_for(compiled: Compiled, data: UserData | None) -> list[Frames]:
     """Random frames, and the user's: in batches, the smaller the larger the images."""
     integers, at_once = compiled.integers, frames_at_once(compiled.model)
-    count = max(_LEAST_FRAMES, min(RANDOM_FRAMES, _MACS // max(macs(compiled.graph), 1)))
+    fits = min(_MACS // max(macs(compiled.graph), 1), _ELEMENTS // elements(compiled.model))
+    count = max(_LEAST_FRAMES, min(RANDOM_FRAMES, fits))
     found = []
     if integers.head is not None:
         floats = random_frames(compiled.frame_shape, count, seed=3)
@@ -147,14 +149,14 @@ def _compare_output(compiled: Compiled, run: Evaluation, integers: Ints) -> Comp
     """The decoded output against the reference's, where no quantiser made it.
 
     The reference holds such an output in float64 with a bound on its error: both are the same real number, so
-    they must agree within that bound. (The integers behind it are compared one by one in any case.)
+    they must agree within the bounds of both. (The integers behind it are compared one by one in any case.)
     """
     output = compiled.model.outputs[0]
     if output in activation_quantizers(compiled.model):
         return NOTHING
     reference = run.tensors[output]
-    decoded = compiled.integers.decode(integers)
-    slack = 2 * np.broadcast_to(reference.error, decoded.shape) + 8 * np.spacing(np.abs(decoded))
+    decoded, error = compiled.integers.decode_with_error(integers)
+    slack = 2 * (np.broadcast_to(reference.error, decoded.shape) + error) + 8 * np.spacing(np.abs(decoded))
     wrong = np.abs(decoded - reference.value) > slack
     return Comparison(decoded.size, int(wrong.sum()), (), frozenset())
 

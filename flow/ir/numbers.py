@@ -180,12 +180,15 @@ def _erf_of_point(x: Number) -> Number:
     """By ``2 / sqrt(pi) * exp(-x^2) * sum_n 2^n x^(2n+1) / (2n+1)!!`` (Abramowitz and Stegun, 7.1.6).
 
     All terms of a positive ``x`` are positive; once each is less than half of the one before, the rest is less
-    than the last.
+    than the last. Far out the function is less than ``exp(-x^2)`` from one (7.1.13), and the series is not needed.
     """
     if x.b < 0:
         return -_erf_of_point(-x)
     if not x.a > 0:
         return iv.mpf(0) if x.a == x.b == 0 else iv.mpf([-1, 1])
+    rest = iv.exp(-x * x)
+    if rest.b < iv.mpf(2) ** (-iv.prec - 8):
+        return iv.mpf([(1 - rest).a, 1])
     double = 2 * x * x
     term, total_ = x, x
     for odd in range(3, 1 << 20, 2):
@@ -194,7 +197,7 @@ def _erf_of_point(x: Number) -> Number:
         if 2 * double.b < odd and term.b < total_.a * iv.mpf(2) ** (-iv.prec - 8):
             break
     series = total_ + iv.mpf([0, term.b])
-    return 2 / iv.sqrt(iv.pi) * iv.exp(-x * x) * series
+    return 2 / iv.sqrt(iv.pi) * rest * series
 
 
 def greatest(numbers: Iterable[Number]) -> Number:

@@ -48,7 +48,7 @@ from flow.ir.model import (
     Unary,
     Upsample,
 )
-from flow.ir.reference import Evaluation, Levels, evaluate
+from flow.ir.reference import Evaluation, Levels
 from flow.ir.types import Bipolar, Ints, Reals
 from flow.passes.boundaries import find_lookup, find_step
 from flow.passes.integers import joins, moves, pools, products
@@ -120,11 +120,20 @@ class IntegerModel:
 
     def decode(self, integers: Ints) -> Reals:
         """The model's output for the integers that leave the hardware, in float64."""
+        return self.decode_with_error(integers)[0]
+
+    def decode_with_error(self, integers: Ints) -> tuple[Reals, Reals]:
+        """The model's output, and a bound on its error: terms that cancel leave more than some units of the last."""
         node = next(n for n in self.tail.nodes if isinstance(n, Input))
         encoding = self.encodings[self.output]
         shaped = integers.reshape(len(integers), *node.shape)
-        parts = [evaluate(self.tail, {node.name: encoding.levels(part)}) for part in _in_parts(shaped)]
-        return np.concatenate([part[self.tail.outputs[0]] for part in parts])
+        (output,) = self.tail.outputs
+        runs = [
+            Evaluation(self.tail, {node.name: encoding.levels(part)}, keep=[output]).tensors[output]
+            for part in _in_parts(shaped)
+        ]
+        errors = [np.broadcast_to(run.error, run.value.shape) for run in runs]
+        return np.concatenate([run.value for run in runs]), np.concatenate(errors)
 
     def _head_levels(self, frames: Reals) -> Ints:
         assert self.head is not None
@@ -260,6 +269,8 @@ class _Integerizer:
         source = leaf
         if self.b.shapes[leaf] != self.b.shapes[node.name]:
             source = self.b.shaped(leaf, self.b.shapes[node.name], node)
+            least_read, greatest_read = over_channels(self.b.types[source], size)  # of another shape: perhaps wider
+            lo, hi = np.minimum(lo, least_read), np.maximum(hi, greatest_read)
         arguments = segment, node.name, self.b.encodings[leaf].levels, lo.reshape(shape), hi.reshape(shape)
         turning = [n for n in segment.nodes if isinstance(n, Unary) and n.kind not in MONOTONE]
         if len(turning) > 1:

@@ -141,6 +141,44 @@ def test_transposed_convolutions(case, by_channel):
     assert ("PixelShuffle" in kinds) == (stride > 1)
 
 
+@pytest.mark.parametrize(("kernel", "stride", "more"), [(1, 3, 0), (2, 2, 1), (3, 3, 0), (3, 2, 0), (4, 2, 0)])
+def test_transposed_convolutions_of_a_sequence(kernel, stride, more):
+    """Their phases lie in order: no shuffle."""
+    kinds = assert_exact(
+        Input("x", (7, 2)),
+        quant("a", "x"),
+        weights("w", kernel, 2, 3),
+        ConvTranspose("c", "a", "w", Window((kernel,), (stride,), (1,), (0,), (-more,)), 1),
+        quant("y", "c", 0.31),
+    )
+    assert "PixelShuffle" not in kinds
+
+
+def test_a_mean_over_an_image_that_was_turned():
+    """(1, 6) positions are (6, 1) behind the reshape: the window follows."""
+    assert_exact(
+        Input("x", (1, 6, 4)),
+        quant("a", "x"),
+        Reshape("r", "a", (6, 1, 4)),
+        Reduce("m", "r", "mean", (0, 1), False),
+        quant("y", "m", 0.05),
+    )
+
+
+def test_channels_of_unlike_ranges_in_another_shape():
+    """Each element of the vector has its own range, that of the image behind it has one."""
+    assert_exact(
+        Input("x", (4,)),
+        quant("a", "x", 0.5, signed=False),
+        Slice("left", "a", (0,), (2,), (1,)),
+        Slice("right", "a", (2,), (4,), (1,)),
+        quant("narrow", "right", 1.0, bits=3, signed=False),
+        Concat("both", ("narrow", "left"), 0),
+        Reshape("r", "both", (4, 1)),
+        quant("y", "r", 1.0, bits=4, signed=False),
+    )
+
+
 def test_depthwise_groups_dilation_and_a_padded_zero_point():
     assert_exact(
         Input("x", (7, 9, 4)),

@@ -138,7 +138,7 @@ class Builder:
             raise refused(node, "its input is transposed", "transpose in front of a dense layer, or on the input")
         encoding = self.affine(leaf, x, node)
         shape, made = self.shapes[x], self.types[leaf].shape
-        if any(isinstance(each, Reshape) for each in chain) and (made[-1:] != shape[-1:] or len(shape) > len(made)):
+        if any(isinstance(each, Reshape) for each in chain) and _ranked(made, len(shape)) != _ranked(shape, len(made)):
             return self.shaped(leaf, shape, node), encoding
         return leaf, encoding
 
@@ -166,6 +166,11 @@ class Builder:
         if len(lead) and not _alike_over_positions(run, x, self.shapes[x]):
             raise refused(node, "what scales its input differs from position to position", ADD_QUANT)
         return Encoding.of(slope, offset)
+
+
+def _ranked(shape: Shape, rank: int) -> Shape:
+    """With leading axes of size one up to a rank."""
+    return (1,) * (rank - len(shape)) + shape
 
 
 def _alike_over_positions(run: Evaluation, name: str, shape: Shape) -> bool:

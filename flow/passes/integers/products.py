@@ -7,8 +7,8 @@ from math import prod
 
 import numpy as np
 
-from flow.ir.dataflow import Convolution, Dense, PixelShuffle, Selection
-from flow.ir.model import Conv, ConvTranspose, MatMul, ModelOp, Reshape, Transpose
+from flow.ir.dataflow import Convolution, Dense, Flatten, PixelShuffle, Selection
+from flow.ir.model import Conv, ConvTranspose, MatMul, ModelOp, Reshape, Shape, Transpose
 from flow.ir.types import Ints
 from flow.ir.window import Window
 from flow.passes.integers.builder import WIDEST, Builder
@@ -56,7 +56,7 @@ def transposed_convolution(b: Builder, node: ConvTranspose) -> None:
         b.give(node, made, encoding)
         return
     b.add(made)
-    _shuffled(b, node, name, block, encoding)
+    _shuffled(b, node, name, lowered.blocks, encoding)
 
 
 def _windowed(
@@ -85,22 +85,24 @@ def _windowed(
     return narrowest(b, node, made), encoding
 
 
-def _shuffled(b: Builder, node: ModelOp, phases: str, block: int, encoding: Encoding) -> None:
+def _shuffled(b: Builder, node: ModelOp, phases: str, blocks: Shape, encoding: Encoding) -> None:
     """The phases of a transposed convolution put together, without what lies beyond its last output."""
-    outputs = b.shapes[node.name][-1]
-    scale, offset = encoding.channels(outputs * block**2)
+    outputs, count = b.shapes[node.name][-1], prod(blocks)
+    scale, offset = encoding.channels(outputs * count)
     # phases have steps of their own where their inputs have unlike scales
-    if scale != scale[:outputs] * block**2 or offset != offset[:outputs] * block**2:
+    if scale != scale[:outputs] * count or offset != offset[:outputs] * count:
         raise refused(node, "its phases have unlike scales", "use one scale for the whole tensor in front of it")
     merged = Encoding.of(scale[:outputs], offset[:outputs])
     wanted = (1,) * (3 - len(b.shapes[node.name])) + b.shapes[node.name]
-    shuffled = PixelShuffle(node.name, phases, block, depth_last=True)
-    if shuffled.infer(b.types[phases]).shape == wanted:
-        b.give(node, shuffled, merged)
+    pixels: PixelShuffle | Flatten = PixelShuffle(node.name, phases, blocks[0], depth_last=True)
+    if len(blocks) == 1:  # of a sequence they already lie in order
+        pixels = Flatten(node.name, phases, (1, b.types[phases].size // outputs, outputs))
+    if pixels.infer(b.types[phases]).shape == wanted:
+        b.give(node, pixels, merged)
         return
-    shuffled = replace(shuffled, name=f"{node.name}:pixels")
-    b.add(shuffled)
-    b.give(node, Selection(node.name, shuffled.name, (0, 0, 0), wanted, (1, 1, 1)), merged)
+    pixels = replace(pixels, name=f"{node.name}:pixels")
+    b.add(pixels)
+    b.give(node, Selection(node.name, pixels.name, (0, 0, 0), wanted, (1, 1, 1)), merged)
 
 
 def narrowest(b: Builder, node: ModelOp, made: "Dense | Convolution") -> "Dense | Convolution":
