@@ -21,7 +21,6 @@ from flow.ir.near_ties import activation_quantizers, compare_float32, parameter_
 from flow.ir.reference import Evaluation
 
 FIXED = "fixed<16,6>"
-# Those that hold 'conv' in their name are left out: convolutions are not supported yet.
 QKERAS = (
     "qactivation_0__bf5f6b72",
     "qactivation_1__dd6436ca",
@@ -46,6 +45,16 @@ QKERAS = (
     "qdense2_10__b3569150",
     "qdense2_12__5544b2d1",
 )
+QKERAS_IMAGES = (
+    "model_test_qkeras_qconv2d_2__e448c60c",
+    "model_test_qkeras_qconv2d_4__a292b1a5",
+    "model_test_qkeras_qconv2d_6__7d8955c9",
+    "model_test_qkeras_qconv2d_8__b8e620b6",
+    "model_test_qkeras_qconv2d_10__6b5c4f4b",
+    "model_test_qkeras_qconv2d_12__6a70bd97",
+    "model_test_qkeras_qconv2d_conversion__db3170ed",
+    "tmp_test_qkeras_qconv2d_conversion__f6d5f2aa",
+)
 CHISEL4ML = (("bnn_simple_model__e5e3002a", "b1"), ("sint_simple_noscale_model__46da12d4", None))
 TFC = (("TFC_1W1A", 0.9296), ("TFC_1W2A", 0.9474), ("TFC_2W2A", 0.9660))
 
@@ -68,7 +77,7 @@ def build(model, out, **options):
         "C++ of each layer against the integer graph",
     ]
     if any(process.layer.step is not None for process in result.design.layers):
-        assert names[4:] == ["C++ of each layer at its boundaries"]
+        assert names[4] == "C++ of each layer at its boundaries"
     for check in result.report.checks:
         assert check.differences == 0, check
         assert check.compared > 0, check
@@ -91,10 +100,32 @@ def near_ties(result):
 # ----------------------------------------------------------------------------------------------- small models
 
 
-def test_no_dense_or_activation_fixture_is_left_out(shared):
+def test_no_fixture_is_left_out(shared):
     folder = shared("models", "qkeras_fixtures")
-    there = {p.stem for p in folder.glob("*.onnx") if "conv" not in p.name}
-    assert there == {f"model_test_qkeras_{name}" for name in QKERAS}
+    there = {p.stem for p in folder.glob("*.onnx")}
+    assert there == {*(f"model_test_qkeras_{name}" for name in QKERAS), *QKERAS_IMAGES}
+
+
+@pytest.mark.parametrize("name", QKERAS_IMAGES)
+def test_qkeras_convolutions(shared, tmp_path, name):
+    model = shared("models", "qkeras_fixtures", f"{name}.onnx")
+    result = build(model, tmp_path / "out", input_type=FIXED)
+    assert near_ties(result) == [0]  # every scale is a power of two: float32 is exact
+
+
+def test_super_resolution(shared, tmp_path):
+    """Mixed widths, float scales of each channel, 1 G multiply-accumulates a frame, resized by nearest neighbour."""
+    model = shared("models", "espcn_nn_resize", "quant_model.onnx")
+    result = build(model, tmp_path / "out", board="zcu104")
+    assert "Repeat" in {type(node).__name__ for node in result.compiled.graph.nodes}
+
+
+@pytest.mark.parametrize("name", ["separable_conv_model_ch_last", "branched_model_ch_last"])
+def test_channels_last(shared, tmp_path, name):
+    result = build(shared("models", "channels_last", f"{name}.onnx"), tmp_path / "out", board="zcu104")
+    assert near_ties(result) == [0]
+    if name.startswith("branched"):
+        assert result.report.checks[-1].name == "C++ with streams bounded to their planned depths"
 
 
 @pytest.mark.parametrize("name", QKERAS)
@@ -194,6 +225,17 @@ def test_mnist_of_bytes(shared, mnist, tmp_path, name):
     frames = mnist.x[:200].astype(np.float64)
     expected = execute(on_host.graph, {source: on_host.encode(frames)})[on_host.output]
     assert np.array_equal(run_built(result, frames), on_host.decode(expected))
+
+
+def test_mnist_convolutional(shared, mnist, tmp_path):
+    """The known accuracy on the first 1,000 images, on the integers that the C++ gives."""
+    model = shared("models", "mnist_cnn_mdc", "mnist_cnn_w4w8.onnx")
+    frames, labels = mnist.x[:1000].reshape(-1, 28, 28, 1), mnist.y[:1000]
+    out = tmp_path / "out"
+    build(model, out, input_type="u8/255", data=save(tmp_path / "few.npz", frames[:100], labels[:100]))
+    result = simulate(out, save(tmp_path / "all.npz", frames, labels))
+    assert result.comparison.differences == 0
+    assert result.accuracy == 0.939
 
 
 # ---------------------------------------------------------------------------------------------------- KWS W3A3

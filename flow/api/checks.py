@@ -25,11 +25,11 @@ from flow.report.schema import Check
 RANDOM_FRAMES = 200
 _LEAST_FRAMES = 2
 _MACS = 1 << 31  # of all random frames together: some ten seconds of C-simulation
-_ELEMENTS = 1 << 25  # of all tensors of all random frames together
+_ELEMENTS = 1 << 24  # of all tensors of all random frames together
 BOUNDED_FRAMES = 5
 """Enough for frames to overlap in every stream."""
 _LISTED = 5
-_BOUNDARY_ELEMENTS = 1 << 25  # of the inputs that are made for the boundaries of a layer
+_BOUNDARY_ELEMENTS = 1 << 24  # of the inputs that are made for the boundaries of a layer
 
 
 @dataclass(frozen=True)

@@ -149,8 +149,12 @@ def _model_probe(imported: ImportedModel) -> Callable[[ModelGraph], dict[str, ND
 
 def frames_at_once(graph: ModelGraph) -> int:
     """How many frames of a model are evaluated together: one at least, and few of large images."""
-    elements = sum(prod(shape) for shape in infer_shapes(graph).values())
-    return max(1, min(500, _ELEMENTS // elements))
+    return max(1, min(500, _ELEMENTS // elements(graph)))
+
+
+def elements(graph: ModelGraph) -> int:
+    """Elements of all tensors of a frame."""
+    return sum(prod(shape) for shape in infer_shapes(graph).values())
 
 
 def macs(graph: DataflowGraph) -> int:
@@ -183,8 +187,8 @@ def _terms(graph: ModelGraph, name: str) -> float:
 
 
 def _dataflow_probe(integers: IntegerModel) -> Callable[[DataflowGraph], dict[str, NDArray[Any]]]:
-    elements = sum(t.size for t in infer_types(integers.graph).values())
-    frames = random_integers(integers, max(1, min(64, _ELEMENTS // elements)), seed=2)
+    size = sum(t.size for t in infer_types(integers.graph).values())
+    frames = random_integers(integers, max(1, min(64, _ELEMENTS // size)), seed=2)
     source = integers.source.name
     return lambda graph: dict(execute(graph, {source: frames}))
 
