@@ -375,6 +375,100 @@ def autoencoder(kit: Kit) -> nn.Module:
     return nn.Sequential(*layers, kit.linear(widths[-1], widths[0], bias=True))
 
 
+# ------------------------------------------------------------------------------------------------------- blocks
+
+
+class Joined(nn.Module):
+    """Branches of one input, joined by a function of their results (of the input alone, where there are none)."""
+
+    def __init__(self, join: Callable[..., Tensor], *branches: nn.Module) -> None:
+        super().__init__()
+        self.join, self.branches = join, nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(*(branch(x) for branch in self.branches))
+
+
+def three_summands(kit: Kit) -> nn.Module:
+    branches = (kit.normed(3, 4, size, padding=size // 2).append(kit.identity()) for size in (1, 3, 5))
+    return nn.Sequential(
+        kit.identity(8), Joined(lambda a, b, c: a + b + c, *branches), kit.relu(), kit.conv(4, 3, 1, bias=True)
+    )
+
+
+def unquantised_summand(kit: Kit) -> nn.Module:
+    """The sums of a convolution, one scale for each channel, and the values that it reads."""
+    body = kit.conv(4, 4, 3, padding=1, bias=False)
+    joined = Joined(lambda a, b: a + b, body, nn.Identity())
+    return nn.Sequential(kit.identity(8), joined, kit.relu(), nn.Flatten(), kit.linear(256, 4, bias=True))
+
+
+def inverted_residual(kit: Kit) -> nn.Module:
+    """Expanded, depthwise, projected without an activation; both summands by one quantiser."""
+    body = nn.Sequential(
+        kit.normed(4, 12, 1),
+        nn.ReLU6(),
+        kit.relu(),
+        kit.normed(12, 12, 3, padding=1, groups=12),
+        nn.ReLU6(),
+        kit.relu(),
+        kit.normed(12, 4, 1),
+    )
+    shared = kit.identity(6)
+    joined = Joined(lambda a, b: shared(a) + shared(b), nn.Identity(), body)
+    joined.shared = shared
+    return nn.Sequential(
+        kit.identity(8), kit.normed(3, 4, 3, padding=1), kit.identity(8), joined, kit.identity(7), kit.conv(4, 4, 8)
+    )
+
+
+def unlike_channels(kit: Kit) -> nn.Module:
+    """Two halves of the channels with scales of their own, read by one convolution."""
+    branches = (kit.block(3, 4, size, padding=size // 2) for size in (1, 3))
+    return nn.Sequential(
+        kit.identity(8), Joined(lambda a, b: torch.cat([a, b], 1), *branches), kit.conv(8, 3, 3, bias=True)
+    )
+
+
+def causal(kit: Kit) -> nn.Module:
+    """Over time, padded in front only; the last is depthwise and dilated."""
+    return nn.Sequential(
+        kit.identity(8),
+        nn.ConstantPad1d((2, 0), 0.0),
+        kit.conv1d(2, 6, 3),
+        kit.norm(6, 1),
+        kit.relu(),
+        nn.ConstantPad1d((4, 0), 0.0),
+        kit.conv1d(6, 6, 3, dilation=2, groups=6),
+        kit.norm(6, 1),
+        kit.relu(),
+        Joined(lambda x: x.mean(2), nn.Identity()),
+        kit.relu(),
+        kit.linear(6, 3, bias=True),
+    )
+
+
+def odd_windows(kit: Kit) -> nn.Module:
+    return nn.Sequential(
+        kit.identity(8),
+        kit.block(3, 5, 3, stride=2, padding=1),
+        kit.block(5, 7, (1, 3), padding=(0, 1)),
+        kit.block(7, 5, (3, 1), padding=(2, 0), dilation=(2, 1)),
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+        kit.block(5, 10, 2, groups=5),
+        kit.normed(10, 3, 1),
+        nn.Flatten(),
+    )
+
+
+def turning_activations(kit: Kit) -> nn.Module:
+    """Functions that fall before they rise, and leaky ones, each in front of a quantiser."""
+    layers: list[nn.Module] = [kit.identity(8), kit.normed(3, 8, 3, padding=1), nn.Hardswish(), kit.identity(5)]
+    for function in (nn.SiLU(), nn.GELU(), nn.LeakyReLU(0.1), nn.PReLU(8), nn.Hardsigmoid()):
+        layers += [kit.normed(8, 8, 1), function, kit.identity(5)]
+    return nn.Sequential(*layers)
+
+
 # ----------------------------------------------------------------------------------------------------- networks
 
 
@@ -411,6 +505,15 @@ NETWORKS = {
     "inception": Network(inception, (3, 16, 16)),
     "squeeze_excite": Network(squeeze_excite, (3, 16, 16)),
     "autoencoder": Network(autoencoder, (640,), Kit("pow2", 3, 3)),
+}
+BLOCKS = {
+    "three_summands": Network(three_summands, (3, 8, 8)),
+    "unquantised_summand": Network(unquantised_summand, (4, 8, 8)),
+    "inverted_residual": Network(inverted_residual, (3, 8, 8)),
+    "unlike_channels": Network(unlike_channels, (3, 8, 8)),
+    "causal": Network(causal, (2, 40)),
+    "odd_windows": Network(odd_windows, (3, 9, 7)),
+    "turning_activations": Network(turning_activations, (3, 8, 8)),
 }
 FULL_SIZE = {
     "cnv_1w1a": Network(cnv, (3, 32, 32), Kit("pow2", 1, 1)),
