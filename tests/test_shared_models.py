@@ -228,14 +228,19 @@ def test_mnist_of_bytes(shared, mnist, tmp_path, name):
 
 
 def test_mnist_convolutional(shared, mnist, tmp_path):
-    """The known accuracy on the first 1,000 images, on the integers that the C++ gives."""
+    """The known accuracy on the first 1,000 images, on the integers that the C++ gives.
+
+    It ends in a sigmoid, which float32 rounds to exactly 1 for several classes of 18 images: where the first of
+    them counts, 10 images more are wrong than the numbers themselves say.
+    """
     model = shared("models", "mnist_cnn_mdc", "mnist_cnn_w4w8.onnx")
     frames, labels = mnist.x[:1000].reshape(-1, 28, 28, 1), mnist.y[:1000]
     out = tmp_path / "out"
     build(model, out, input_type="u8/255", data=save(tmp_path / "few.npz", frames[:100], labels[:100]))
     result = simulate(out, save(tmp_path / "all.npz", frames, labels))
     assert result.comparison.differences == 0
-    assert result.accuracy == 0.939
+    assert (result.output.reshape(1000, -1).astype(np.float32).argmax(1) == labels).mean() == 0.939
+    assert result.accuracy == 0.949
 
 
 # ---------------------------------------------------------------------------------------------------- KWS W3A3
