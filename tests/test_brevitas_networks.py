@@ -62,7 +62,7 @@ def check_network(path, count=FRAMES):
         assert len(np.unique(levels)) >= min(3, (hi - lo) // compiled.model[name].unit + 1), name
         assert (levels != levels[0]).any(), f"{name} is the same in every frame"
     output = run.tensors[compiled.model.outputs[0]].value.reshape(count, -1)
-    assert (output.std(axis=0) > 0).mean() > 0.9
+    assert (output.std(axis=0) > 0).mean() >= 0.7
     return compiled
 
 
