@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of one integer: steps, which never turn, and lookups, which may."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow.errors import VerifyError
+from flow.ir.graph import Node
+from flow.ir.tensor_type import TensorType, over_channels
+from flow.ir.types import MAX_BITS, Bipolar, ElementType, Ints
+
+NEVER = 1 << (MAX_BITS + 2)
+"""A threshold that no input reaches."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step(Node):
+    """One monotone step function for each channel: ``start + stride * (number of thresholds <= x)``.
+
+    It is the exact meaning of everything that stands between an accumulator and the next quantiser. A plan
+    realises it in the cheapest form that is proved equal (``flow.ir.step_forms``).
+
+    Attributes:
+        x: The tensor it reads.
+        thresholds: (channels, boundaries), non-decreasing along a row; channels is 1 where all are alike.
+            Unused places at the end of a row hold ``NEVER``.
+        start: (channels,): the value below the first threshold.
+        stride: (channels,): what each threshold adds; +1 or -1, and +2 or -2 between bipolar values.
+        lo: (channels,): the least input for which the function is known.
+        hi: (channels,): the greatest.
+        element: The type of the result.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    thresholds: Ints
+    start: Ints
+    stride: Ints
+    lo: Ints
+    hi: Ints
+    element: ElementType
+
+    @property
+    def channels(self) -> int:
+        return int(self.thresholds.shape[0])
+
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which thresholds lie inside the interval: those at which the value really changes."""
+        within: NDArray[np.bool_] = (self.thresholds > self.lo[:, None]) & (self.thresholds <= self.hi[:, None])
+        return within
+
+    def ends(self) -> tuple[Ints, Ints]:
+        """The value of each channel at its least and at its greatest input."""
+        at_lo = self.start + self.stride * (self.thresholds <= self.lo[:, None]).sum(1)
+        at_hi = self.start + self.stride * (self.thresholds <= self.hi[:, None]).sum(1)
+        return at_lo, at_hi
+
+    def infer(self, x: TensorType) -> TensorType:
+        at_lo, at_hi = self.ends()
+        return TensorType(x.shape, self.element, np.minimum(at_lo, at_hi), np.maximum(at_lo, at_hi))
+
+    def verify(self, x: TensorType) -> None:
+        if x.size % self.channels or (self.channels > 1 and x.shape[-1] != self.channels != x.size):
+            raise VerifyError(f"'{self.name}': {self.channels} channels for an input of shape {x.shape}")
+        if not bool((np.diff(self.thresholds, axis=1) >= 0).all()):
+            raise VerifyError(f"'{self.name}': thresholds are not in order")
+        unit = 2 if isinstance(self.element, Bipolar) else 1
+        if not bool((np.abs(self.stride) == unit).all()):
+            raise VerifyError(f"'{self.name}': strides must be {unit} or -{unit} for {self.element}")
+        lo, hi = over_channels(x, self.channels)
+        known = bool((self.lo <= lo).all() and (self.hi >= hi).all())
+        if not known:
+            raise VerifyError(f"'{self.name}': its input leaves the interval for which it is known")
+        at_lo, at_hi = self.ends()
+        low, high = int(min(at_lo.min(), at_hi.min())), int(max(at_lo.max(), at_hi.max()))
+        if low < self.element.min or high > self.element.max:
+            raise VerifyError(f"'{self.name}': values in [{low}, {high}] do not fit {self.element}")
+
+    def evaluate(self, x: Ints) -> Ints:
+        if self.channels == 1:
+            rank: Ints = np.searchsorted(self.thresholds[0], x, side="right").astype(np.int64)
+            uniform: Ints = self.start[0] + self.stride[0] * rank
+            return uniform
+        rows = x.reshape(-1, self.channels)
+        count = np.empty(rows.shape, np.int64)
+        for channel in range(self.channels):
+            count[:, channel] = np.searchsorted(self.thresholds[channel], rows[:, channel], side="right")
+        return (self.start + self.stride * count).reshape(x.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup(Node):
+    """One function for each channel that rises and falls: ``values[number of thresholds <= x]``.
+
+    Attributes:
+        x: The tensor it reads.
+        thresholds: (channels, boundaries), non-decreasing along a row; channels is 1 where all are alike.
+            Unused places at the end of a row hold ``NEVER``.
+        values: (channels, boundaries + 1): between the thresholds. Behind unused places they repeat the last.
+        lo: (channels,): the least input for which the function is known.
+        hi: (channels,): the greatest.
+        element: The type of the result.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    thresholds: Ints
+    values: Ints
+    lo: Ints
+    hi: Ints
+    element: ElementType
+
+    @property
+    def channels(self) -> int:
+        return int(self.thresholds.shape[0])
+
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which thresholds lie inside the interval."""
+        within: NDArray[np.bool_] = (self.thresholds > self.lo[:, None]) & (self.thresholds <= self.hi[:, None])
+        return within
+
+    def infer(self, x: TensorType) -> TensorType:
+        reached = np.concatenate([np.ones((self.channels, 1), np.bool_), self.inside], axis=1)
+        first = self.values[:, :1]
+        known = np.where(reached, self.values, first)
+        return TensorType(x.shape, self.element, known.min(1), known.max(1))
+
+    def verify(self, x: TensorType) -> None:
+        if x.size % self.channels or (self.channels > 1 and x.shape[-1] != self.channels != x.size):
+            raise VerifyError(f"'{self.name}': {self.channels} channels for an input of shape {x.shape}")
+        if self.values.shape != (self.channels, self.thresholds.shape[1] + 1):
+            raise VerifyError(f"'{self.name}': values {self.values.shape} for thresholds {self.thresholds.shape}")
+        if not bool((np.diff(self.thresholds, axis=1) >= 0).all()):
+            raise VerifyError(f"'{self.name}': thresholds are not in order")
+        lo, hi = over_channels(x, self.channels)
+        if not bool((self.lo <= lo).all() and (self.hi >= hi).all()):
+            raise VerifyError(f"'{self.name}': its input leaves the interval for which it is known")
+        low, high = int(self.values.min()), int(self.values.max())
+        if low < self.element.min or high > self.element.max:
+            raise VerifyError(f"'{self.name}': values in [{low}, {high}] do not fit {self.element}")
+
+    def evaluate(self, x: Ints) -> Ints:
+        rows = x.reshape(-1, self.channels)
+        found = np.empty(rows.shape, np.int64)
+        for channel in range(self.channels):
+            count = np.searchsorted(self.thresholds[channel], rows[:, channel], side="right")
+            found[:, channel] = self.values[channel][count]
+        return found.reshape(x.shape)
