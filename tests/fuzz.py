@@ -57,6 +57,7 @@ MEANT = re.compile(
             r"scales that are too far apart",
             r"joins along another axis than the channels",
             r"a negative factor stands before it",
+            r"both turn in front of it",
             r"divides by another number of values at the border",
             r"it takes the \w+ over axes",
             r"its sums need \d+ bits",

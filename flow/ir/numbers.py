@@ -180,7 +180,8 @@ def _erf_of_point(x: Number) -> Number:
     """By ``2 / sqrt(pi) * exp(-x^2) * sum_n 2^n x^(2n+1) / (2n+1)!!`` (Abramowitz and Stegun, 7.1.6).
 
     All terms of a positive ``x`` are positive; once each is less than half of the one before, the rest is less
-    than the last. Far out the function is less than ``exp(-x^2)`` from one (7.1.13), and the series is not needed.
+    than the last. They are summed twice in integers, rounded down and rounded up. Far out the function is less
+    than ``exp(-x^2)`` from one (7.1.13), and the series is not needed.
     """
     if x.b < 0:
         return -_erf_of_point(-x)
@@ -189,15 +190,21 @@ def _erf_of_point(x: Number) -> Number:
     rest = iv.exp(-x * x)
     if rest.b < iv.mpf(2) ** (-iv.prec - 8):
         return iv.mpf([(1 - rest).a, 1])
-    double = 2 * x * x
-    term, total_ = x, x
-    for odd in range(3, 1 << 20, 2):
-        term = term * double / odd
-        total_ = total_ + term
-        if 2 * double.b < odd and term.b < total_.a * iv.mpf(2) ** (-iv.prec - 8):
-            break
-    series = total_ + iv.mpf([0, term.b])
-    return 2 / iv.sqrt(iv.pi) * rest * series
+    point = _end(x.a)  # an end of an interval: a rational
+    double = 2 * point * point
+    bits = iv.prec + 64
+    low, high = int(point * (1 << bits)), -int(-point * (1 << bits) // 1)
+    least, greatest = low, high
+    low_factor, high_factor = int(double * (1 << bits)), -int(-double * (1 << bits) // 1)
+    odd = 1
+    while high > 1 or 2 * double >= odd + 2:
+        odd += 2
+        low = low * low_factor // (odd << bits)
+        high = -(-high * high_factor // (odd << bits))
+        least, greatest = least + low, greatest + high
+    unit = iv.mpf(2) ** -bits
+    total_ = iv.mpf([(least * unit).a, ((greatest + high) * unit).b])
+    return 2 / iv.sqrt(iv.pi) * iv.exp(-x * x) * total_
 
 
 def greatest(numbers: Iterable[Number]) -> Number:
