@@ -52,8 +52,7 @@ class Step(Node):
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
         """Which thresholds lie inside the interval: those at which the value really changes."""
-        within: NDArray[np.bool_] = (self.thresholds > self.lo[:, None]) & (self.thresholds <= self.hi[:, None])
-        return within
+        return _inside(self)
 
     def ends(self) -> tuple[Ints, Ints]:
         """The value of each channel at its least and at its greatest input."""
@@ -66,21 +65,11 @@ class Step(Node):
         return TensorType(x.shape, self.element, np.minimum(at_lo, at_hi), np.maximum(at_lo, at_hi))
 
     def verify(self, x: TensorType) -> None:
-        if x.size % self.channels or (self.channels > 1 and x.shape[-1] != self.channels != x.size):
-            raise VerifyError(f"'{self.name}': {self.channels} channels for an input of shape {x.shape}")
-        if not bool((np.diff(self.thresholds, axis=1) >= 0).all()):
-            raise VerifyError(f"'{self.name}': thresholds are not in order")
+        _check_rows(self, x)
         unit = 2 if isinstance(self.element, Bipolar) else 1
         if not bool((np.abs(self.stride) == unit).all()):
             raise VerifyError(f"'{self.name}': strides must be {unit} or -{unit} for {self.element}")
-        lo, hi = over_channels(x, self.channels)
-        known = bool((self.lo <= lo).all() and (self.hi >= hi).all())
-        if not known:
-            raise VerifyError(f"'{self.name}': its input leaves the interval for which it is known")
-        at_lo, at_hi = self.ends()
-        low, high = int(min(at_lo.min(), at_hi.min())), int(max(at_lo.max(), at_hi.max()))
-        if low < self.element.min or high > self.element.max:
-            raise VerifyError(f"'{self.name}': values in [{low}, {high}] do not fit {self.element}")
+        _check_reach(self, x, np.concatenate(self.ends()))
 
     def evaluate(self, x: Ints) -> Ints:
         if self.channels == 1:
@@ -124,8 +113,7 @@ class Lookup(Node):
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
         """Which thresholds lie inside the interval."""
-        within: NDArray[np.bool_] = (self.thresholds > self.lo[:, None]) & (self.thresholds <= self.hi[:, None])
-        return within
+        return _inside(self)
 
     def infer(self, x: TensorType) -> TensorType:
         reached = np.concatenate([np.ones((self.channels, 1), np.bool_), self.inside], axis=1)
@@ -134,18 +122,10 @@ class Lookup(Node):
         return TensorType(x.shape, self.element, known.min(1), known.max(1))
 
     def verify(self, x: TensorType) -> None:
-        if x.size % self.channels or (self.channels > 1 and x.shape[-1] != self.channels != x.size):
-            raise VerifyError(f"'{self.name}': {self.channels} channels for an input of shape {x.shape}")
+        _check_rows(self, x)
         if self.values.shape != (self.channels, self.thresholds.shape[1] + 1):
             raise VerifyError(f"'{self.name}': values {self.values.shape} for thresholds {self.thresholds.shape}")
-        if not bool((np.diff(self.thresholds, axis=1) >= 0).all()):
-            raise VerifyError(f"'{self.name}': thresholds are not in order")
-        lo, hi = over_channels(x, self.channels)
-        if not bool((self.lo <= lo).all() and (self.hi >= hi).all()):
-            raise VerifyError(f"'{self.name}': its input leaves the interval for which it is known")
-        low, high = int(self.values.min()), int(self.values.max())
-        if low < self.element.min or high > self.element.max:
-            raise VerifyError(f"'{self.name}': values in [{low}, {high}] do not fit {self.element}")
+        _check_reach(self, x, self.values)
 
     def evaluate(self, x: Ints) -> Ints:
         rows = x.reshape(-1, self.channels)
@@ -154,3 +134,29 @@ class Lookup(Node):
             count = np.searchsorted(self.thresholds[channel], rows[:, channel], side="right")
             found[:, channel] = self.values[channel][count]
         return found.reshape(x.shape)
+
+
+def _inside(function: Step | Lookup) -> NDArray[np.bool_]:
+    within: NDArray[np.bool_] = (function.thresholds > function.lo[:, None]) & (
+        function.thresholds <= function.hi[:, None]
+    )
+    return within
+
+
+def _check_rows(function: Step | Lookup, x: TensorType) -> None:
+    """VerifyError where there is not one row of thresholds in order for each channel."""
+    channels = function.channels
+    if x.size % channels or (channels > 1 and x.shape[-1] != channels != x.size):
+        raise VerifyError(f"'{function.name}': {channels} channels for an input of shape {x.shape}")
+    if not bool((np.diff(function.thresholds, axis=1) >= 0).all()):
+        raise VerifyError(f"'{function.name}': thresholds are not in order")
+
+
+def _check_reach(function: Step | Lookup, x: TensorType, values: Ints) -> None:
+    """VerifyError where the input leaves the known interval, or the values their type."""
+    lo, hi = over_channels(x, function.channels)
+    if not bool((function.lo <= lo).all() and (function.hi >= hi).all()):
+        raise VerifyError(f"'{function.name}': its input leaves the interval for which it is known")
+    low, high = int(values.min()), int(values.max())
+    if low < function.element.min or high > function.element.max:
+        raise VerifyError(f"'{function.name}': values in [{low}, {high}] do not fit {function.element}")
