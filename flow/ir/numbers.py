@@ -180,16 +180,18 @@ def _erf_of_point(x: Number) -> Number:
     """By ``2 / sqrt(pi) * exp(-x^2) * sum_n 2^n x^(2n+1) / (2n+1)!!`` (Abramowitz and Stegun, 7.1.6).
 
     All terms of a positive ``x`` are positive; once each is less than half of the one before, the rest is less
-    than the last. They are summed twice in integers, rounded down and rounded up. Far out the function is less
-    than ``exp(-x^2)`` from one (7.1.13), and the series is not needed.
+    than the last. They are summed twice in integers, rounded down and rounded up. Far out, where the distance
+    from one is small beside the precision, 7.1.13 bounds it at once: ``erfc(x) * sqrt(pi) / 2 * exp(x^2)`` lies
+    between ``1 / (x + sqrt(x^2 + 2))`` and ``1 / (x + sqrt(x^2 + 4 / pi))``.
     """
     if x.b < 0:
         return -_erf_of_point(-x)
     if not x.a > 0:
         return iv.mpf(0) if x.a == x.b == 0 else iv.mpf([-1, 1])
-    rest = iv.exp(-x * x)
-    if rest.b < iv.mpf(2) ** (-iv.prec - 8):
-        return iv.mpf([(1 - rest).a, 1])
+    rest = 2 / iv.sqrt(iv.pi) * iv.exp(-x * x)
+    if rest.b < iv.mpf(2) ** (-iv.prec // 4):
+        least_part, greatest_part = (1 / (x + iv.sqrt(x * x + part)) for part in (iv.mpf(2), 4 / iv.pi))
+        return 1 - rest * iv.mpf([least_part.a, greatest_part.b])
     point = _end(x.a)  # an end of an interval: a rational
     double = 2 * point * point
     bits = iv.prec + 64
@@ -204,7 +206,7 @@ def _erf_of_point(x: Number) -> Number:
         least, greatest = least + low, greatest + high
     unit = iv.mpf(2) ** -bits
     total_ = iv.mpf([(least * unit).a, ((greatest + high) * unit).b])
-    return 2 / iv.sqrt(iv.pi) * iv.exp(-x * x) * total_
+    return rest * total_
 
 
 def greatest(numbers: Iterable[Number]) -> Number:
