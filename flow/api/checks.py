@@ -6,19 +6,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flow.api.boundaries import compare_boundaries
 from flow.api.compile import Compiled, elements, frames_at_once, macs, random_frames, random_integers
 from flow.api.data import UserData
 from flow.backend.csim import Simulator
 from flow.emit.hls import Names
 from flow.frontend.float_run import run_float32
-from flow.ir.boundary_inputs import boundary_inputs
-from flow.ir.dataflow import Dense, Lookup, Step, execute
+from flow.ir.dataflow import execute
 from flow.ir.near_ties import FloatComparison, activation_quantizers, compare_float32, parameter_quantizers
 from flow.ir.reference import Evaluation, Feed
 from flow.ir.types import Ints, Reals
 from flow.ir.verify import NOTHING, Comparison, compare
 from flow.plan.design import Design
-from flow.plan.layers import Layer
 from flow.plan.processes import LayerProcess
 from flow.report.schema import Check
 
@@ -29,7 +28,6 @@ _ELEMENTS = 1 << 24  # of all tensors of all random frames together
 BOUNDED_FRAMES = 5
 """Enough for frames to overlap in every stream."""
 _LISTED = 5
-_BOUNDARY_ELEMENTS = 1 << 24  # of the inputs that are made for the boundaries of a layer
 
 
 @dataclass(frozen=True)
@@ -174,9 +172,9 @@ def check_csim(
         _check("C++ of the whole design against the integer graph", _titles(batches), whole),
         _check("C++ of each layer against the integer graph", _titles(batches), layers),
     ]
-    boundaries = check_boundaries(design, names, simulator)
-    if boundaries is not None:
-        checks.append(boundaries)
+    boundaries, tried = compare_boundaries(design, names, simulator)
+    if boundaries.compared:
+        checks.append(_check("C++ of each layer at its boundaries", tried, boundaries))
     if design.forked:
         checks.append(check_bounded(compiled, design, names, simulator, batches[0]))
     return checks
@@ -224,65 +222,6 @@ def compare_layers(
         found = simulator.run_layer(identifier, xs, layer.y.element, expected[layer.name].shape[1:])
         total += compare({layer.name: expected[layer.name]}, {layer.name: found}, first)
     return total
-
-
-def check_boundaries(design: Design, names: Names, simulator: Simulator) -> Check | None:
-    """The C++ of each layer on inputs that bring every accumulator onto every boundary, and right below it.
-
-    A convolution gets them as the windows that its window unit would emit. Layers that sum no products of inputs
-    and weights, and depthwise or grouped convolutions, are not part of it.
-    """
-    total, wanted, reached, thinned = NOTHING, 0, 0, 1
-    for identifier, process in zip(names.identifiers, design.processes, strict=True):
-        if not isinstance(process, LayerProcess) or process.block not in ("dense", "step"):
-            continue
-        layer = process.layer
-        if layer.step is None or layer.groups > 1:
-            continue
-        dense = _as_dense(layer)
-        every, sampled = _sampled(layer)
-        thinned = max(thinned, every)
-        for batch in boundary_inputs(dense, sampled, layer.core_x):
-            # each position of a frame takes a case of its own; the last one fills what is left
-            missing = -len(batch.inputs) % layer.positions
-            inputs = np.concatenate([batch.inputs, np.repeat(batch.inputs[-1:], missing, axis=0)])
-            sums = dense.evaluate(inputs) if dense is not None else inputs
-            expected = layer.step.evaluate(sums.reshape(-1, *layer.y.shape))
-            inputs = inputs.reshape(len(expected), -1)
-            if layer.window is not None:
-                found = simulator.run_core(
-                    identifier, inputs, layer.core_x.element, layer.y.element, expected.shape[1:]
-                )
-            else:
-                found = simulator.run_layer(
-                    identifier, [(inputs, layer.x.element)], layer.y.element, expected.shape[1:]
-                )
-            total += compare({layer.name: expected}, {layer.name: found})
-            wanted += batch.wanted.size
-            reached += int(batch.reached.sum())
-    if wanted == 0:
-        return None
-    which = "every boundary" if thinned == 1 else f"boundaries (where a layer has very many, one in {thinned})"
-    title = f"{wanted} sums on and below {which}, {reached} of them within reach of the layer's input"
-    return _check("C++ of each layer at its boundaries", title, total)
-
-
-def _sampled(layer: Layer) -> tuple[int, Step | Lookup]:
-    """The layer's function with so many of its boundaries that inputs for them can be made in seconds: each n-th."""
-    step = layer.step
-    assert step is not None
-    functions = layer.outputs if layer.product is not None else step.channels
-    size = 2 * functions * step.thresholds.shape[1] * max(layer.inputs, layer.x.size if layer.op is None else 1)
-    every = -(-size // _BOUNDARY_ELEMENTS)
-    return every, replace(step, thresholds=step.thresholds[:, ::every].copy()) if every > 1 else step
-
-
-def _as_dense(layer: Layer) -> Dense | None:
-    """The product of a layer at one position, over the elements of a window in order."""
-    product = layer.product
-    if product is None or isinstance(product, Dense):
-        return product
-    return Dense(product.name, product.x, product.matrix, product.acc)
 
 
 def _titles(batches: Sequence[Frames]) -> str:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from flow.api.checks import check_boundaries
+from flow.api.boundaries import compare_boundaries
 from flow.backend import tools
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.hls import HlsOptions, emit_hls, names_of
@@ -90,10 +90,10 @@ def test_layers_that_pass_no_window_have_no_core_of_their_own(built):
 def test_boundaries_of_a_convolution_reach_its_core(built):
     """Windows made for its boundaries enter behind the window unit, one at each position of a frame."""
     design, names, *_, simulator = built
-    check = check_boundaries(design, names, simulator)
-    assert check.differences == 0
-    assert check.inputs.startswith("180 sums on and below every boundary")
-    assert check.compared == 5 * 6 * 7 * 6  # 15 x 2 x 6 windows at 42 positions fill 5 frames
+    found, tried = compare_boundaries(design, names, simulator)
+    assert found.differences == 0
+    assert tried.startswith("360 sums on and below every boundary")
+    assert found.compared == (5 + 1) * 6 * 7 * 6  # 15 x 2 x 6 windows at 42 positions fill 5 frames; 30 sums one
 
 
 def test_design_without_a_fork_has_no_coroutines(tmp_path):

@@ -156,7 +156,15 @@ def test_erf_bounds(prec, monkeypatch):
     """By the series and, in the tail, by the bounds: both hold the true value."""
     monkeypatch.setattr(iv, "prec", prec)
     monkeypatch.setattr(mp, "prec", 4000)
-    for value in (Fraction(1, 3), Fraction(-7, 2), Fraction(5), Fraction(-8), Fraction(-14), Fraction(20), Fraction(38)):
+    for value in (
+        Fraction(1, 3),
+        Fraction(-7, 2),
+        Fraction(5),
+        Fraction(-8),
+        Fraction(-14),
+        Fraction(20),
+        Fraction(38),
+    ):
         point = iv.mpf(value.numerator) / value.denominator
         interval = numbers.erf(point)
         true = mpmath.erf(mp.mpf(value.numerator) / value.denominator)
