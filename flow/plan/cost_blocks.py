@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the blocks beside the matrix-vector unit take: windows, pools, joins, moves, forks.
 
-All of it is **unmeasured**: the geometry of the memories is that of the primitives, adders, comparators and
-products have the coefficients that were fitted to matrix-vector units, and a nest of counters is taken to cost
-what the control of such a unit costs.
+Measured are the greater of two values in a pool, and the counters and handshakes of a process that only moves or
+compares, both on the kernels of one author. The rest is **unmeasured** in its place: the geometry of the memories
+is that of the primitives, adders and products have the coefficients that were fitted to matrix-vector units.
 """
 
 from flow.plan.cost import Multiplier, dsp_slices
@@ -15,7 +15,10 @@ _WINDOW_COUNTERS = 3  # nests of counters: where to write, where the window is, 
 
 
 def window_unit(rows: int, row_words: int, word_bits: int) -> dict[str, Resources]:
-    """A line buffer of so many rows of words, and its counters; unmeasured."""
+    """A line buffer of so many rows of words, and its counters; unmeasured.
+
+    Its nests of counters hold addresses, so each is taken to cost what the control of a matrix-vector unit does.
+    """
     c = coefficients()
     counters = amount(c.control_lut, c.control_ff).scaled(_WINDOW_COUNTERS)
     return {"line_buffer": buffer(rows * row_words, word_bits), "window_control": counters + amount(0, word_bits)}
@@ -33,11 +36,12 @@ def depthwise(
     dsp_kind: str,
 ) -> dict[str, Resources]:
     """One product a lane and cycle, summed in the lane; ``depth`` weights for each lane; unmeasured."""
+    c = coefficients()
     return {
         "product": products(pe, input_bits, weight_bits, multiplier, dsp_kind),
         "accumulator": accumulators(pe, acc_bits),
         "weight_memory": rom(depth, weight_bits, memory).scaled(pe),
-        "control": control(),
+        "control": amount(c.control_lut, c.control_ff),
     }
 
 
@@ -62,15 +66,15 @@ def adders(count: int, bits: int) -> Resources:
 
 
 def maxima(count: int, bits: int) -> Resources:
-    """So many choices of the greater of two values; unmeasured."""
+    """So many choices of the greater of two values."""
     c = coefficients()
-    return amount((c.comparator_lut * bits + bits / 2) * count, count * bits)
+    return amount(c.maximum_lut * bits * count, c.maximum_ff * bits * count)
 
 
 def control() -> Resources:
-    """One nest of counters; unmeasured outside of a matrix-vector unit."""
+    """The counters and handshakes of one process."""
     c = coefficients()
-    return amount(c.control_lut, c.control_ff)
+    return amount(c.counter_lut, c.counter_ff)
 
 
 def scaled_sum(lanes: int, operand_bits: list[int], factor_bits: list[int], acc_bits: int) -> Resources:

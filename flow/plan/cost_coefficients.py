@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 FILE = Path(__file__).with_name("coefficients.toml")
 
 Origin = Literal["architecture", "fitted", "measured", "assumed"]
+Kind = Literal["matrix_vector", "fifo", "converter", "shell", "other"]
+"""Of a block, by what its estimate was compared with; ``other`` was compared with nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,10 @@ class Coefficients:
         narrowing_lut: LUTs for one bit of the wide side of a converter from wide to narrow.
         widening_lut: LUTs for one bit of the wide side of a converter from narrow to wide.
         converter_ff: Flip-flops for one bit of both sides of a converter.
-        converter_control_lut: LUTs for the counter of a converter.
-        converter_control_ff: Flip-flops for the same.
+        maximum_lut: LUTs for one bit of the greater of two values.
+        maximum_ff: Flip-flops for one bit of it.
+        counter_lut: LUTs of the counters and handshakes of a process that only moves, compares or looks up.
+        counter_ff: Flip-flops for the same.
         dma_lut: LUTs of one DMA channel.
         dma_ff: Flip-flops of one DMA channel.
         dma_bram18: Block RAMs of one DMA channel.
@@ -86,8 +90,10 @@ class Coefficients:
     narrowing_lut: float
     widening_lut: float
     converter_ff: float
-    converter_control_lut: float
-    converter_control_ff: float
+    maximum_lut: float
+    maximum_ff: float
+    counter_lut: float
+    counter_ff: float
     dma_lut: float
     dma_ff: float
     dma_bram18: float
@@ -102,8 +108,8 @@ class ModelError:
     """How far the model is from what was built, on designs of authors whose rows were left out of the fit.
 
     SMAPE is the mean of ``2 |estimate - truth| / (estimate + truth)``, in percent; a ratio is the median of
-    estimate / truth. None of it covers a design of this compiler: the rows are matrix-vector units that
-    another compiler made, priced with that compiler's own extras.
+    estimate / truth. None of it covers a design of this compiler: the rows are blocks that another compiler
+    made, priced with that compiler's own extras.
 
     Attributes:
         rows: Measured matrix-vector units.
@@ -118,7 +124,10 @@ class ModelError:
         bram18_rows: Configurations with weights in block RAM.
         dsp_exact: Percent of the rows in ``dsp_rows`` whose count is right.
         dsp_ratio: Of DSP slices.
-        dsp_rows: HLS estimates of single layers (no implemented unit in the rows has a DSP slice).
+        dsp_rows: Synthesised stacks of dense layers with DSP slices.
+        sums: Builds whose blocks were added up, to check the intervals of sums.
+        lut_covered: Percent of the sums whose LUTs lie in their interval.
+        ff_covered: The same for flip-flops.
     """
 
     rows: int
@@ -134,6 +143,9 @@ class ModelError:
     dsp_exact: float
     dsp_ratio: float
     dsp_rows: int
+    sums: int
+    lut_covered: float
+    ff_covered: float
 
     def sentence(self, resource: str) -> str:
         """The error of one resource in words; ``resource`` is a name as in ``Resources.items()``."""
@@ -147,11 +159,28 @@ class ModelError:
                 share = f"within one for {self.bram18_within_one:g} %"
                 return f"{share} of {self.bram18_rows} matrix-vector units with weights in block RAM"
             case "dsp":
-                return f"exact for {self.dsp_exact:g} % of {self.dsp_rows} single layers, against HLS estimates"
+                return f"exact for {self.dsp_exact:g} % of {self.dsp_rows} synthesised stacks of dense layers"
             case "uram":
                 return "not compared with anything built"
             case _:
                 raise ValueError(f"'{resource}' is no resource")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Within what factor of its estimate, up or down, four of five blocks were.
+
+    Attributes:
+        lut: The factor for LUTs.
+        ff: The same for flip-flops.
+        blocks: How many different ones that is read from; 0 where it is assumed.
+        authors: Of how many authors, each left out of the fit in turn, each with the same weight.
+    """
+
+    lut: float
+    ff: float
+    blocks: int
+    authors: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +192,7 @@ class CostFile:
         units: What each is counted in, by name.
         origins: How each was found, by name.
         sources: The same in words: which rows and how many, or which fact.
+        intervals: How far blocks of a kind were from their estimates, by kind.
         error: How far the model is from what was built.
     """
 
@@ -170,6 +200,7 @@ class CostFile:
     units: dict[str, str]
     origins: dict[str, Origin]
     sources: dict[str, str]
+    intervals: dict[Kind, Interval]
     error: ModelError
 
 
@@ -182,11 +213,14 @@ def read(path: Path) -> CostFile:
     data = tomllib.loads(path.read_text())
     names = [f.name for f in fields(Coefficients)]
     entries = data.get("coefficients", {})
-    problems = _wrong_keys(data, ["coefficients", "error"], "the file")
+    problems = _wrong_keys(data, ["coefficients", "interval", "error"], "the file")
     problems += _wrong_keys(entries, names, "coefficients")
     problems += _wrong_keys(data.get("error", {}), [f.name for f in fields(ModelError)], "error")
     for name in names:
         problems += _wrong_entry(name, entries.get(name, {}))
+    problems += _wrong_keys(data.get("interval", {}), list(get_args(Kind)), "interval")
+    for kind, interval in data.get("interval", {}).items():
+        problems += _wrong_keys(interval, [f.name for f in fields(Interval)], f"interval.{kind}")
     if problems:
         raise ValueError(f"{path.name} is not complete:\n" + "\n".join(f"  - {p}" for p in problems))
     return CostFile(
@@ -194,6 +228,7 @@ def read(path: Path) -> CostFile:
         units={name: entries[name]["unit"] for name in names},
         origins={name: entries[name]["origin"] for name in names},
         sources={name: entries[name]["source"] for name in names},
+        intervals={kind: Interval(**found) for kind, found in data["interval"].items()},
         error=ModelError(**data["error"]),
     )
 

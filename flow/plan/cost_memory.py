@@ -117,8 +117,8 @@ def width_converter(in_lanes: int, out_lanes: int, lane_bits: int, using: Coeffi
     narrowing = c.narrowing_lut if in_lanes > out_lanes or not divides else 0
     widening = c.widening_lut if in_lanes < out_lanes or not divides else 0
     return amount(
-        c.converter_control_lut + (narrowing + widening) * held * lane_bits,
-        c.converter_control_ff + c.converter_ff * (held + min(in_lanes, out_lanes)) * lane_bits,
+        c.counter_lut + (narrowing + widening) * held * lane_bits,
+        c.counter_ff + c.converter_ff * (held + min(in_lanes, out_lanes)) * lane_bits,
     )
 
 

@@ -20,6 +20,8 @@ from flow.ir.types import IntType
 from flow.plan import cost
 from flow.plan import cost_blocks as blocks
 from flow.plan.board import Board
+from flow.plan.cost_coefficients import Kind
+from flow.plan.cost_interval import bounds
 from flow.plan.design import Design
 from flow.plan.layers import Layer
 from flow.plan.plan import LayerPlan
@@ -35,11 +37,15 @@ class DesignResources:
         total: Everything.
         parts: By what it is for: layers, converters, fifos, shell.
         processes: Of each process, in order.
+        low: The least that it can be expected to take (see ``flow.plan.cost_interval``).
+        high: The most.
     """
 
     total: Resources
     parts: dict[str, Resources]
     processes: tuple[Resources, ...]
+    low: Resources
+    high: Resources
 
 
 def layer_resources(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resources]:
@@ -58,7 +64,9 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
     pe, acc_bits = plan.pe, layer.acc.element.bits
     word_bits = pe * layer.y.element.bits
     match layer.op:
-        case None | Padding():
+        case None:
+            return {"control": blocks.control()}
+        case Padding():
             return {}
         case Convolution() if layer.depthwise:
             return blocks.depthwise(
@@ -166,7 +174,25 @@ def design_resources(design: Design, board: Board) -> DesignResources:
     for stream in design.streams:
         fifos += cost.fifo(stream.depth, stream.lanes * stream.element.bits)
     parts = {"layers": layers, "converters": converters, "fifos": fifos, "shell": cost.shell(board.family)}
-    return DesignResources(sum(parts.values(), Resources.zero()), parts, processes)
+    kinds: list[tuple[Kind, Resources]] = [("converter", converters), ("fifo", fifos), ("shell", parts["shell"])]
+    for process in design.layers:
+        kinds += _kinds(process.layer, layer_resources(process.layer, process.plan, board))
+    low, high = bounds(kinds)
+    return DesignResources(sum(parts.values(), Resources.zero()), parts, processes, low, high)
+
+
+def layer_bounds(layer: Layer, terms: dict[str, Resources]) -> tuple[Resources, Resources]:
+    """The least and the most that a layer with these terms can be expected to take."""
+    return bounds(_kinds(layer, terms))
+
+
+def _kinds(layer: Layer, terms: dict[str, Resources]) -> list[tuple[Kind, Resources]]:
+    """The terms by what their estimates were compared with: those of a matrix-vector unit, or nothing."""
+    unit = layer.product is not None and not layer.depthwise
+    return [
+        ("matrix_vector" if unit and name not in ("line_buffer", "window_control") else "other", amount)
+        for name, amount in terms.items()
+    ]
 
 
 def _process(process: Process, design: Design, board: Board) -> Resources:
