@@ -125,9 +125,11 @@ def build(
         _require(check)
 
     folding, design = _planned(layers, target, clock, target_fps, plan)
+    estimate = design_resources(design, target)
     progress(
         f"plan: a frame every {design.interval:,} cycles, "
-        f"{design.plan.clock_mhz * 1e6 / design.interval:,.0f} frames/s, {folding.resources.lut:,} LUT (estimated)"
+        f"{design.plan.clock_mhz * 1e6 / design.interval:,.0f} frames/s, {estimate.total.lut:,} LUT "
+        f"(estimated: {estimate.low.lut:,} to {estimate.high.lut:,})"
     )
     labels = layer_labels(layers, compiled.imported)
     names = names_of(design, labels)

@@ -66,6 +66,8 @@ class Board:
         clock: Frequencies of the accelerator's clock.
         axis_bits: Data width of the AXI streams into and out of the accelerator.
         memory: The board's DRAM.
+        running_watts: The least and the most that the whole board was measured to take while it ran accelerators;
+            None where nobody has measured it.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Board:
     clock: Clock
     axis_bits: int
     memory: Memory
+    running_watts: tuple[float, float] | None
 
 
 def known() -> tuple[str, ...]:
@@ -138,13 +141,17 @@ def _choice(options: type[StrEnum]) -> _Rule:
     return _Rule("one of " + ", ".join(f"'{value}'" for value in values), lambda value: value in values)
 
 
-def _is_frequency(value: object) -> bool:
+def _is_positive(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _is_range(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_positive, value)) and value[0] <= value[1]
 
 
 _WIDTHS = tuple(2**power for power in range(3, 11))
 _ANY_TEXT = _text("one line of text", r".*\S.*")
-_FREQUENCY = _Rule("a number of MHz above 0", _is_frequency)
+_FREQUENCY = _Rule("a number of MHz above 0", _is_positive)
 
 # table -> key -> rule; the keys that stand in no table come first, under ""
 _SCHEMA: Mapping[str, Mapping[str, _Rule]] = {
@@ -174,6 +181,7 @@ _SCHEMA: Mapping[str, Mapping[str, _Rule]] = {
         "axis_bits": _Rule("a power of two from 8 to 1024", lambda value: type(value) is int and value in _WIDTHS)
     },
     "memory": {"name": _ANY_TEXT, "bytes": _count(1), "peak_bytes_per_second": _count(1)},
+    "power": {"running_watts": _Rule("two numbers of watts above 0, the lower first", _is_range, required=False)},
 }
 
 _TABLES = tuple(table for table in _SCHEMA if table)
@@ -249,4 +257,5 @@ def _board(data: Mapping[str, Any]) -> Board:
         clock=Clock(**data["clock"]),
         axis_bits=data["stream"]["axis_bits"],
         memory=Memory(**data["memory"]),
+        running_watts=tuple(watts) if (watts := data.get("power", {}).get("running_watts")) else None,
     )

@@ -20,7 +20,6 @@ class Coefficients:
 
     Attributes:
         rom_bits_per_lut: Constants that one LUT holds.
-        lutram_lut_per_bit: LUTs for one bit of width of a memory of up to 64 words that is also written.
         srl_words: Words of a shift register in one LUT per bit.
         luts_per_bram18: The exchange rate at which a small memory moves from LUTs to block RAM.
         saturation_bits_per_lut: Bits that one LUT compares with a constant or a sign.
@@ -62,7 +61,6 @@ class Coefficients:
     """
 
     rom_bits_per_lut: float
-    lutram_lut_per_bit: float
     srl_words: float
     luts_per_bram18: float
     saturation_bits_per_lut: float

@@ -17,6 +17,9 @@ block RAMs (in two builds), where six columns of 16K x 1 would have been 18."""
 _URAM_WORDS, _URAM_BITS = 4096, 72
 _LUTRAM_WORDS = 64
 _SHALLOW_WORDS = 32  # a LUT is two memories of this many words, on the same address
+_LUTRAM_BITS = {_LUTRAM_WORDS: 3, _SHALLOW_WORDS: 6}
+"""Bits of a word in four LUTs that are written and read on different addresses: RAM64M, RAM32M (UG474). An
+UltraScale+ slice does with an eighth less (RAM64M8, RAM32M16: UG574), which is not counted."""
 _FREE_MULTIPLEXER = 4  # the F7 and F8 multiplexers join four LUTs at no cost
 _REGISTER_FIFO_WORDS = 2
 
@@ -72,12 +75,11 @@ def buffer(depth: int, width: int, using: Coefficients | None = None) -> Resourc
     One word is a register.
     """
     _at_least_one(depth=depth, width=width)
-    c = using or coefficients()
     if depth == 1:
         return amount(0, width)
     banks = ceil(depth / _LUTRAM_WORDS)
-    per_bit = c.lutram_lut_per_bit * (banks if depth > _SHALLOW_WORDS else 0.5)
-    distributed = amount(width * (per_bit + ceil((banks - 1) / 3)), width)
+    words = _SHALLOW_WORDS if depth <= _SHALLOW_WORDS else _LUTRAM_WORDS
+    distributed = amount(banks * _lutram_luts(width, _LUTRAM_BITS[words]) + width * ceil((banks - 1) / 3), width)
     return _cheaper(distributed, amount(0, width, bram18=bram18(depth, width)), using)
 
 
@@ -120,6 +122,12 @@ def width_converter(in_lanes: int, out_lanes: int, lane_bits: int, using: Coeffi
         c.counter_lut + (narrowing + widening) * held * lane_bits,
         c.counter_ff + c.converter_ff * (held + min(in_lanes, out_lanes)) * lane_bits,
     )
+
+
+def _lutram_luts(width: int, bits: int) -> int:
+    """LUTs of one bank: four for each group of bits, and two where a single bit is left (RAM32X1D, RAM64X1D)."""
+    groups, rest = divmod(width, bits)
+    return 4 * groups + (0 if rest == 0 else 2 if rest == 1 else 4)
 
 
 def _rom_luts(depth: int, c: Coefficients) -> float:

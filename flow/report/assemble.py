@@ -8,10 +8,11 @@ from flow.emit.hls import Names
 from flow.ir.types import Bipolar
 from flow.passes.integerize import IntegerModel
 from flow.passes.integers.encoding import Encoding
+from flow.plan import power
 from flow.plan.board import Board
 from flow.plan.cost import error_of_model
 from flow.plan.design import Design, Port
-from flow.plan.estimate import design_resources, layer_resources
+from flow.plan.estimate import design_resources, layer_bounds, layer_resources
 from flow.plan.folding import Folding
 from flow.plan.layers import Layer
 from flow.plan.processes import LayerProcess, layer_cycles
@@ -21,6 +22,9 @@ from flow.report.schema import BuildReport, Check, Estimated, Figure, LayerRepor
 
 COST_MODEL = "flow analytic cost model"
 CYCLE_MODEL = "flow cycle model"
+POWER_MODEL = "flow board power"
+FITTED = ("lut", "ff")
+"""What the cost model fits; the other resources it counts."""
 
 
 def assemble(
@@ -65,7 +69,7 @@ def assemble(
         interval=Estimated(interval, CYCLE_MODEL, "II = 1; without the refill of pipelines between frames"),
         latency=Estimated(frame_latency(design), CYCLE_MODEL, ASSUMPTION),
         fps=Estimated(design.plan.clock_mhz * 1e6 / interval, CYCLE_MODEL, "as the interval"),
-        total=_figures(resources.total),
+        total=_figures(resources.total, resources.low, resources.high),
         parts={name: dict(part.items()) for name, part in resources.parts.items()},
         budget=budget,
         binding=max(shares, key=lambda n: shares[n]),
@@ -74,6 +78,7 @@ def assemble(
         accuracy=accuracy,
         host_input=_host_input(integers),
         host_output=_host_output(integers),
+        energy=_energy(design, board),
     )
 
 
@@ -117,7 +122,7 @@ def _layer(
         certificate=str(process.certificate) if process.certificate is not None else None,
         scale=describe(integers.encodings.get(layer.name)),
         cycles=Estimated(layer_cycles(layer, plan), CYCLE_MODEL, None),
-        resources=_figures(total),
+        resources=_figures(total, *layer_bounds(layer, terms)),
         terms={name: dict(part.items()) for name, part in terms.items()},
     )
 
@@ -132,9 +137,24 @@ def _shape(layer: Layer) -> str:
     return f"{positions}{layer.inputs} x {layer.outputs}"
 
 
-def _figures(resources: Resources) -> dict[str, Figure]:
+def _figures(estimate: Resources, low: Resources, high: Resources) -> dict[str, Figure]:
+    """Each resource; those that are counted, not fitted, have no interval."""
     errors = error_of_model()
-    return {name: Estimated(amount, COST_MODEL, errors.sentence(name)) for name, amount in resources.items()}
+    least, most = dict(low.items()), dict(high.items())
+    return {
+        name: Estimated(
+            amount, COST_MODEL, errors.sentence(name), *((least[name], most[name]) if name in FITTED else ())
+        )
+        for name, amount in estimate.items()
+    }
+
+
+def _energy(design: Design, board: Board) -> Figure:
+    found = power.energy_per_frame(board, design.interval, design.plan.clock_mhz)
+    if found is None:
+        return None
+    low, high = found
+    return Estimated((low + high) / 2, POWER_MODEL, power.ASSUMPTION, low, high)
 
 
 def describe(encoding: Encoding | None) -> str:

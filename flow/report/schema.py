@@ -14,11 +14,15 @@ class Estimated:
         value: The figure.
         model: Which model.
         error: What is known of its error, in words; None where it is exact under the model's assumptions.
+        low: The least that can be expected; None where no interval is known.
+        high: The most.
     """
 
     value: float
     model: str
     error: str | None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class BuildReport:
         accuracy: Of the hardware's integers on the user's labels; None without labels.
         host_input: What the host does in front of the hardware.
         host_output: What it does behind it.
+        energy: Joules of the whole board for a frame; None where the board's power is unknown.
     """
 
     model: dict[str, str]
@@ -160,6 +165,7 @@ class BuildReport:
     accuracy: float | None
     host_input: str
     host_output: str
+    energy: Figure = None
 
     @property
     def held(self) -> bool:

@@ -35,6 +35,9 @@ def print_report(report: BuildReport, console: Console) -> None:
     console.print(
         f"a frame every {_figure(report.interval)} cycles, {_figure(report.fps)} frames/s, latency {latency}; {known}"
     )
+    if isinstance(report.energy, Estimated) and report.energy.low is not None and report.energy.high is not None:
+        low, high = (joules * 1e6 for joules in (report.energy.low, report.energy.high))
+        console.print(f"energy: {low:,.3g} to {high:,.3g} uJ a frame ({report.energy.error})", markup=False)
     console.print(f"plan: {report.optimality}; binding resource: {report.binding.upper()}")
     console.print(f"host: {report.host_input}; {report.host_output}", markup=False)
     console.print(_checks(report))
@@ -65,7 +68,7 @@ def _layers(report: BuildReport) -> Table:
             layer.weight_memory if "weight" in layer.bits else "-",
             layer.certificate or "-",
             _figure(layer.cycles),
-            *(_figure(layer.resources[n]) for n in ("lut", "ff", "dsp", "bram18")),
+            *(_figure_and_range(layer.resources[n]) for n in ("lut", "ff", "dsp", "bram18")),
         )
     return table
 
@@ -73,7 +76,7 @@ def _layers(report: BuildReport) -> Table:
 def _totals(report: BuildReport) -> Table:
     table = Table(title=f"Resources of the design ({_known(report.total.values())})", title_justify="left")
     table.add_column("resource")
-    for name in (*report.parts, "total", "board", "share"):
+    for name in (*report.parts, "total", "between", "board", "share"):
         table.add_column(name, justify="right")
     table.add_column("error of the estimate")
     for name, figure in report.total.items():
@@ -84,6 +87,7 @@ def _totals(report: BuildReport) -> Table:
             name.upper(),
             *(f"{part[name]:,}" for part in report.parts.values()),
             _figure(figure),
+            _range(figure),
             f"{budget:,}",
             f"{figure.value / budget:.1%}" if budget and figure is not None else "-",
             _error(figure),
@@ -117,6 +121,16 @@ def _figure(figure: Figure) -> str:
     if figure is None:
         return "unknown"
     return f"{figure.value:,.0f}"
+
+
+def _range(figure: Figure) -> str:
+    if not isinstance(figure, Estimated) or figure.low is None or figure.high is None:
+        return ""
+    return f"{figure.low:,.0f} to {figure.high:,.0f}"
+
+
+def _figure_and_range(figure: Figure) -> str:
+    return "\n".join(filter(None, (_figure(figure), _range(figure))))
 
 
 def _error(figure: Figure) -> str:

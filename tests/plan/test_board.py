@@ -94,6 +94,7 @@ def test_a_board_is_read_whole() -> None:
         clock=Clock(default_mhz=100, max_mhz=150),
         axis_bits=64,
         memory=Memory(name="DDR3", bytes=512 * 2**20, peak_bytes_per_second=2_100_000_000),
+        running_watts=(1.59, 1.77),
     )
 
 
@@ -151,6 +152,7 @@ def test_the_readme_gives_a_source_for_every_number(name: str) -> None:
         "memory.name": f"{board.memory.name}",
         "memory.bytes": f"{board.memory.bytes:,}",
         "memory.peak_bytes_per_second": f"{board.memory.peak_bytes_per_second:,}",
+        **({"power.running_watts": "{} to {}".format(*board.running_watts)} if board.running_watts else {}),
     }
 
 
@@ -279,11 +281,17 @@ def test_a_value_in_place_of_a_table(in_tmp: Path) -> None:
     assert refusal(text) == one_problem("stream: expected a table, found 64")
 
 
-@pytest.mark.parametrize("key", ["power", '""'])
+@pytest.mark.parametrize("value", ["2.0", "[2.0]", "[3.0, 2.0]", "[0, 2.0]", '["a", "b"]', "[1, 2, 3]"])
+def test_power_is_a_range(in_tmp: Path, value: str) -> None:
+    text = refusal(GOOD + f"\n[power]\nrunning_watts = {value}\n")
+    assert "power.running_watts: expected two numbers of watts above 0, the lower first, found" in text
+
+
+@pytest.mark.parametrize("key", ["price", '""'])
 def test_an_unknown_key_on_top(in_tmp: Path, key: str) -> None:
     assert refusal(f"{key} = 1\n" + GOOD) == one_problem(
         f"{key.strip(chr(34))}: unknown key, expected one of name, title, vendor, part, board_part, family, "
-        "dsp, resources, clock, stream, memory"
+        "dsp, resources, clock, stream, memory, power"
     )
 
 
@@ -297,7 +305,7 @@ def test_all_problems_at_once(in_tmp: Path) -> None:
         "  5. family: expected one of 'zynq7000', 'zynqmp', 'artix7', 'alveo', found nothing\n"
         "  6. dsp: expected one of 'DSP48E1', 'DSP48E2', found nothing\n"
         "  7. nmae: unknown key, expected one of name, title, vendor, part, board_part, family, dsp, "
-        "resources, clock, stream, memory\n"
+        "resources, clock, stream, memory, power\n"
         "  8. resources.lut: expected a whole number, 1 or more, found -1\n"
         "  9. resources.ff: expected a whole number, 1 or more, found nothing\n"
         "  10. resources.dsp: expected a whole number, 0 or more, found nothing\n"

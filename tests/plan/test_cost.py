@@ -71,6 +71,22 @@ def amounts(draw: st.DrawFn) -> Resources:
     return Resources(*(draw(st.integers(0, 100_000)) for _ in range(5)))
 
 
+BRAM18_SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
+BRAM36_SHAPES = ((32768, 1), (16384, 2), (8192, 4), (4096, 9), (2048, 18), (1024, 36), (512, 72))
+
+
+def tiles_over(depth: int, width: int, words: int, bits: int) -> int:
+    """Tiles of ``words`` x ``bits`` until every bit of every word is covered."""
+    tiles, left = 0, 0
+    while left < width:
+        top = 0
+        while top < depth:
+            top += words
+            tiles += 1
+        left += bits
+    return tiles
+
+
 def arithmetic(config: MatrixVector) -> Resources:
     terms = cost.matrix_vector(config, "DSP48E1")
     return sum((terms[name] for name in ARITHMETIC), Resources.zero())
@@ -145,6 +161,10 @@ class TestMemory:
     def test_a_buffer_is_distributed_ram_of_64_words_by_3_bits_in_4_luts(self) -> None:
         assert cost_memory.buffer(64, 9) == Resources(12, 9, 0, 0, 0)
         assert cost_memory.buffer(32, 12) == Resources(8, 12, 0, 0, 0)
+        assert cost_memory.buffer(64, 10).lut == 12 + 2  # one bit more: RAM64X1D
+        assert cost_memory.buffer(64, 11).lut == 12 + 4
+        assert cost_memory.buffer(32, 13).lut == 8 + 2  # RAM32X1D
+        assert cost_memory.buffer(128, 3).lut == 2 * 4 + 3  # two banks, and what selects one
         assert cost_memory.buffer(1, 12) == Resources(0, 12, 0, 0, 0)
         assert cost_memory.buffer(4096, 4) == Resources(0, 4, 0, 1, 0)
 
@@ -155,6 +175,23 @@ class TestMemory:
         control = ceil(c.fifo_control_lut + c.fifo_srl_lut * 32)
         assert middle.lut == control + 2 * 32
         assert (long.lut, long.bram18) == (control, 2)
+
+    @given(st.integers(2, 20000), st.integers(1, 80))
+    def test_block_rams_tile_the_memory(self, depth: int, width: int) -> None:
+        """Against laying the primitive's shapes over words x bits, one after the other, until all is covered."""
+        counts = {shape: tiles_over(depth, width, *shape) for shape in BRAM18_SHAPES}
+        found = cost_memory.bram18(depth, width)
+        assert found in counts.values()
+        assert found == min(n for (_, bits), n in counts.items() if bits > 2 or width <= 2)
+        assert found * 18 * 1024 >= depth * width
+        # a RAMB36 is a pair: never more than one RAMB18 would be saved
+        pairs = min(tiles_over(depth, width, *shape) for shape in BRAM36_SHAPES if shape[1] > 2 or width <= 2)
+        assert found <= 2 * pairs
+
+    @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 8))
+    def test_a_buffer_or_a_fifo_never_gets_cheaper(self, depth: int, width: int, more: int) -> None:
+        for kind in (cost_memory.buffer, cost_memory.fifo):
+            assert price(kind(depth, width)) <= price(kind(depth, width + more))
 
     def test_what_is_not_a_memory_has_no_price(self) -> None:
         with pytest.raises(ValueError, match=r"^'ddr' is no memory$"):

@@ -16,6 +16,8 @@ def test_figures_say_what_they_are():
         "value": 12,
         "model": "cost model",
         "error": "15 %",
+        "low": None,
+        "high": None,
     }
     assert to_json(Measured(12.5, "Vivado", "2023.2", "abc")) == {
         "kind": "measured",
@@ -38,10 +40,10 @@ class Whole:
 
 
 def test_values_within_values():
-    whole = Whole("a", {1: Estimated(2, "m", None)}, (Fraction(1, 3), [None, True, 0.5], Check("c", "i", 3, 0)))
+    whole = Whole("a", {1: Estimated(2, "m", None, 1, 3)}, (Fraction(1, 3), [None, True, 0.5], Check("c", "i", 3, 0)))
     assert to_json(whole) == {
         "name": "a",
-        "figures": {"1": {"kind": "estimated", "value": 2, "model": "m", "error": None}},
+        "figures": {"1": {"kind": "estimated", "value": 2, "model": "m", "error": None, "low": 1, "high": 3}},
         "parts": [
             "1/3",
             [None, True, 0.5],

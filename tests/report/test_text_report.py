@@ -98,9 +98,27 @@ def test_totals_with_share_and_error():
     text = render_text(REPORT)
     (line,) = lines_with(text, "│ LUT ")
     cells = [cell.strip() for cell in line.strip("│").split("│")]
-    assert cells == ["LUT", "1,234", "5,320", "53,200", "10.0%", "error of lut"]
+    assert cells == ["LUT", "1,234", "5,320", "", "53,200", "10.0%", "error of lut"]
     assert lines_with(text, "│ DSP ", "0.0%")
     assert not lines_with(text, "URAM")  # the board has none, the design takes none
+
+
+def test_estimates_with_their_intervals():
+    lut = Estimated(5320, "cost", "error of lut", 4000, 7000)
+    text = render_text(replace(REPORT, total={**REPORT.total, "lut": lut}))
+    (line,) = lines_with(text, "│ LUT ")
+    assert [cell.strip() for cell in line.strip("│").split("│")][2:4] == ["5,320", "4,000 to 7,000"]
+    within = {**LAYER.resources, "lut": Estimated(1234, "cost", None, 900, 1700)}
+    lines = render_text(replace(REPORT, layers=(replace(LAYER, resources=within),))).splitlines()
+    place = next(number for number, line in enumerate(lines) if "│ fc1 " in line)
+    assert "900 to 1,700" in " ".join(lines[place + 1 : place + 3]).replace("│", "")
+
+
+def test_energy_only_where_it_is_known():
+    assert "energy" not in render_text(REPORT)
+    energy = Estimated(30.5e-6, "board power", "rough: measured power for the time", 29e-6, 32e-6)
+    text = render_text(replace(REPORT, energy=energy))
+    assert "energy: 29 to 32 uJ a frame (rough: measured power for the time)" in text
 
 
 def test_checks():
