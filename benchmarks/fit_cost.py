@@ -433,7 +433,7 @@ def run(rows: Sequence[Row], current: CostFile) -> Outcome:
         lut_covered=round(covered(together, 0, "added"), 1),
         ff_covered=round(covered(together, 1, "added"), 1),
     )
-    table = _table(found, fit, base, outside, memories, dsp, together)
+    table = _table(found, fit, small, base, outside, memories, dsp, together)
     extras = {
         "stream_lut": fit.values["fifo_register_lut"],
         "stream_ff": 2 * fit.values["fifo_register_ff"],
@@ -475,6 +475,7 @@ def _sources(found: Sorted, chosen: Sequence[Unit], small: Sequence[Kernel]) -> 
 def _table(
     found: Sorted,
     fit: Fit,
+    small: Sequence[Kernel],
     base: Coefficients,
     outside: Sequence[tuple[Unit | Kernel | ShellBlock, Compared]],
     memories: Pairs,
@@ -499,6 +500,11 @@ def _table(
             )
             for author in sorted({c.repository for c in blocks}):
                 lines.append(line(f"    {author}", pairs_of([c for c in blocks if c.repository == author], resource)))
+    for kind in ("pool", "table"):
+        for resource in ("lut", "ff"):
+            one = [k for k in small if k.kind == kind]
+            pairs = [(float(getattr(fit.kernel(k), resource)), getattr(k, resource)) for k in one]
+            lines.append(line(f"{kind} {resource.upper()}, fitted on all: all of one author", pairs))
     finn = [(u, c) for u, c in outside if isinstance(u, Unit) and u.finn_lut is not None]
     lines.append(line("LUT, author left out, where FINN's estimate is known", pairs_of([c for _, c in finn], "lut")))
     lines.append(line("LUT, FINN's estimate for the same", [(u.finn_lut or 0, u.lut) for u, _ in finn]))

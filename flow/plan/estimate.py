@@ -176,23 +176,27 @@ def design_resources(design: Design, board: Board) -> DesignResources:
     parts = {"layers": layers, "converters": converters, "fifos": fifos, "shell": cost.shell(board.family)}
     kinds: list[tuple[Kind, Resources]] = [("converter", converters), ("fifo", fifos), ("shell", parts["shell"])]
     for process in design.layers:
-        kinds += _kinds(process.layer, layer_resources(process.layer, process.plan, board))
+        kinds += _kinds(process.layer, process.plan, layer_resources(process.layer, process.plan, board))
     low, high = bounds(kinds)
     return DesignResources(sum(parts.values(), Resources.zero()), parts, processes, low, high)
 
 
-def layer_bounds(layer: Layer, terms: dict[str, Resources]) -> tuple[Resources, Resources]:
+def layer_bounds(layer: Layer, plan: LayerPlan, terms: dict[str, Resources]) -> tuple[Resources, Resources]:
     """The least and the most that a layer with these terms can be expected to take."""
-    return bounds(_kinds(layer, terms))
+    return bounds(_kinds(layer, plan, terms))
 
 
-def _kinds(layer: Layer, terms: dict[str, Resources]) -> list[tuple[Kind, Resources]]:
-    """The terms by what their estimates were compared with: those of a matrix-vector unit, or nothing."""
-    unit = layer.product is not None and not layer.depthwise
-    return [
-        ("matrix_vector" if unit and name not in ("line_buffer", "window_control") else "other", amount)
-        for name, amount in terms.items()
-    ]
+def _kinds(layer: Layer, plan: LayerPlan, terms: dict[str, Resources]) -> list[tuple[Kind, Resources]]:
+    """The terms by what their estimates were compared with: those of a matrix-vector unit, or nothing.
+
+    The measured units compare with all their thresholds at once; no other form of a step function was measured.
+    """
+    if layer.product is None or layer.depthwise:
+        return [("other", amount) for amount in terms.values()]
+    unmeasured = {"line_buffer", "window_control"}
+    if plan.form != "thresholds":
+        unmeasured.add("step_function")
+    return [("other" if name in unmeasured else "matrix_vector", amount) for name, amount in terms.items()]
 
 
 def _process(process: Process, design: Design, board: Board) -> Resources:

@@ -122,7 +122,7 @@ def _layer(
         certificate=str(process.certificate) if process.certificate is not None else None,
         scale=describe(integers.encodings.get(layer.name)),
         cycles=Estimated(layer_cycles(layer, plan), CYCLE_MODEL, None),
-        resources=_figures(total, *layer_bounds(layer, terms)),
+        resources=_figures(total, *layer_bounds(layer, plan, terms)),
         terms={name: dict(part.items()) for name, part in terms.items()},
     )
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from math import ceil
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -73,6 +73,12 @@ def amounts(draw: st.DrawFn) -> Resources:
 
 BRAM18_SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
 BRAM36_SHAPES = ((32768, 1), (16384, 2), (8192, 4), (4096, 9), (2048, 18), (1024, 36), (512, 72))
+
+
+def interval_lines(text: str) -> list[tuple[str, str]]:
+    """The factors for LUTs and flip-flops in the page's table of intervals."""
+    table = text.split("| kind |")[1].splitlines()[2:6]
+    return [(cells[2].strip(), cells[4].strip()) for cells in (line.split("|") for line in table)]
 
 
 def tiles_over(depth: int, width: int, words: int, bits: int) -> int:
@@ -556,6 +562,29 @@ class TestFit:
         assert sorted(map(id, everywhere)) == sorted(map(id, rows))
         assert all(finn_rows.is_built(row) for use, group in found.used.items() if "HLS" not in use for row in group)
 
+    def test_an_author_who_is_left_out_has_no_influence(self, benchmarks: Path, shared: Callable[..., Path]) -> None:
+        """Ten times the resources in all rows of an author change nothing of what is estimated for them."""
+        import finn_rows
+        import fit_cost
+
+        base = coefficients()
+        found = finn_rows.sort_rows(finn_rows.read_rows(shared("ground_truth", "calibration.csv")))
+        chosen = finn_rows.units(found.used["matrix-vector units"])
+        small = finn_rows.kernels(found, base)
+        shell = finn_rows.shell_blocks(found.used["shell"])
+        author = "rossoneill567/QDCNN-EEG-SubjectSpecific"
+
+        def larger(blocks: list[Any]) -> list[Any]:
+            return [replace(b, lut=10 * b.lut, ff=10 * b.ff) if b.repository == author else b for b in blocks]
+
+        def theirs(compared: list[tuple[Any, Any]]) -> list[Resources]:
+            return [c.estimate for _, c in compared if c.repository == author]
+
+        before = theirs(fit_cost.left_out(chosen, small, shell, base))
+        after = theirs(fit_cost.left_out(larger(chosen), larger(small), larger(shell), base))
+        assert len(before) > 30
+        assert before == after
+
     def test_the_coefficients_are_what_the_fit_gives(self, benchmarks: Path, shared: Callable[..., Path]) -> None:
         import fit_cost
 
@@ -576,6 +605,19 @@ class TestFit:
         assert outcome.sources.items() <= current.sources.items()
         fitted = {name for name, origin in current.origins.items() if origin in ("fitted", "measured")}
         assert fitted == set(outcome.values)
+
+    def test_the_page_shows_what_the_file_holds(self) -> None:
+        text = (ROOT / "docs" / "cost_model.md").read_text()
+        error, intervals = cost_file().error, cost_file().intervals
+        assert f"**{error.lut_smape:.1f} %**, {error.lut_ratio:.2f} | **{error.ff_smape:.1f} %**" in text
+        assert f"within one for {error.bram18_within_one:g} % of {error.bram18_rows} units" in text
+        assert f"exact for {error.dsp_exact:g} % of {error.dsp_rows}" in text
+        assert (
+            f"({error.sums} builds) | ends added | **{error.lut_covered} %** | ends added | **{error.ff_covered} %**"
+            in text
+        )
+        for kind, line in zip(("matrix_vector", "fifo", "converter", "shell"), interval_lines(text), strict=True):
+            assert [float(cell) for cell in line] == [round(intervals[kind].lut, 2), round(intervals[kind].ff, 2)]
 
     def test_the_goals_are_met_on_authors_who_were_left_out(self) -> None:
         """The figures that the file holds, which the test above finds again; FINN's own estimate: 56 % for LUTs."""

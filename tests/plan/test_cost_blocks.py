@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every layer has a price, more lanes never cost less logic, and the terms name what takes it."""
 
+from math import ceil
+
 import numpy as np
 import pytest
 import test_random_networks as networks
 
 from flow.plan import board as boards
 from flow.plan import cost_blocks as blocks
+from flow.plan.cost_coefficients import coefficients
+from flow.plan.cost_interval import bounds
 from flow.plan.design import build_design
-from flow.plan.estimate import design_resources, layer_resources
+from flow.plan.estimate import design_resources, layer_bounds, layer_resources
 from flow.plan.folding import fold, layer_options
 from flow.plan.layers import layers_of
 from flow.plan.plan import LayerPlan
@@ -33,6 +37,32 @@ def test_options_are_legal_and_priced(seed):
             terms = layer_resources(layer, option.plan, BOARD)
             assert sum(terms.values(), Resources.zero()) == option.resources
             assert "line_buffer" in terms or layer.window is None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_was_not_measured_has_the_wider_interval(seed):
+    """A window unit, every block beside the matrix-vector unit, and every form of a step but parallel thresholds."""
+    for layer in layers_of(networks.layer_network(seed)):
+        for form in layer.forms or ["none"]:
+            plan = LayerPlan(layer.name, layer.pe_options[0], layer.simd_options[0], "lut", "lut", form)
+            terms = layer_resources(layer, plan, BOARD)
+            wider = {"line_buffer", "window_control"} | ({"step_function"} if form != "thresholds" else set())
+            if layer.product is None or layer.depthwise:
+                wider = set(terms)
+            kinds = [("other" if name in wider else "matrix_vector", amount) for name, amount in terms.items()]
+            assert layer_bounds(layer, plan, terms) == bounds(kinds)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_interval_of_a_design_holds_its_estimate(seed):
+    layers = layers_of(networks.layer_network(seed))
+    found = design_resources(build_design(layers, fold(layers, BOARD, 100.0).plan, BOARD.axis_bits), BOARD)
+    assert found.low.fits(found.total)
+    assert found.total.fits(found.high)
+    for name in ("dsp", "bram18", "uram"):  # counted, not fitted
+        assert getattr(found.low, name) == getattr(found.total, name) == getattr(found.high, name)
+    for name in ("lut", "ff"):
+        assert getattr(found.low, name) < getattr(found.total, name) < getattr(found.high, name)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -67,6 +97,12 @@ def test_price_of_a_sum():
     scaled = blocks.scaled_sum(4, [5, 5], [3, 0], 8)
     assert plain.lut < scaled.lut
     assert plain == blocks.adders(4, 6)
+
+
+def test_a_pool_and_its_control_have_the_measured_coefficients():
+    c = coefficients()
+    assert blocks.maxima(3, 8) == Resources(ceil(c.maximum_lut * 24), ceil(c.maximum_ff * 24), 0, 0, 0)
+    assert blocks.control() == Resources(ceil(c.counter_lut), ceil(c.counter_ff), 0, 0, 0)
 
 
 def test_depthwise_takes_a_rom_for_each_lane():
