@@ -33,9 +33,11 @@ from flow.plan import board as boards
 from flow.plan.board import Board
 from flow.plan.design import Design, build_design
 from flow.plan.estimate import design_resources
-from flow.plan.folding import Folding, fold
+from flow.plan.folding import fold
 from flow.plan.layers import Layer, layers_of
 from flow.plan.plan import print_plan, read_plan
+from flow.plan.resources import Resources
+from flow.plan.timing import timed
 from flow.report.assemble import assemble, describe
 from flow.report.schema import BuildReport, Check, to_json
 from flow.report.text import render_text
@@ -124,15 +126,22 @@ def build(
         progress(_told(check))
         _require(check)
 
-    folding, design = _planned(layers, target, clock, target_fps, plan)
-    estimate = design_resources(design, target)
-    progress(
-        f"plan: a frame every {design.interval:,} cycles, "
-        f"{design.plan.clock_mhz * 1e6 / design.interval:,.0f} frames/s, {estimate.total.lut:,} LUT "
-        f"(estimated: {estimate.low.lut:,} to {estimate.high.lut:,})"
-    )
+    optimality, design = _planned(layers, target, clock, target_fps, plan)
     labels = layer_labels(layers, compiled.imported)
     names = names_of(design, labels)
+    streams = [names.stream(stream) for stream in design.streams]
+    given = {fifo.name: fifo.depth for fifo in design.plan.fifos}
+    design, timing = timed(design, names.identifiers, streams, given)
+    estimate = design_resources(design, target)
+    if plan is not None:
+        _check_fits(estimate.total, target)
+    progress(
+        f"plan: a frame every {timing.interval:,} cycles, "
+        f"{design.plan.clock_mhz * 1e6 / timing.interval:,.0f} frames/s, {estimate.total.lut:,} LUT "
+        f"(estimated: {estimate.low.lut:,} to {estimate.high.lut:,})"
+    )
+    for note in timing.notes:
+        progress(f"note: {note}")
     origins = layer_origins(layers, compiled.imported)
     files = _files(path, compiled, design, target, names, labels, origins, batches[0], dialect)
     right: float | None = None
@@ -153,7 +162,8 @@ def build(
             board=target,
             design=design,
             names=names,
-            folding=folding,
+            optimality=optimality,
+            timing=timing,
             integers=compiled.integers,
             origins=origins,
             checks=checks,
@@ -181,10 +191,11 @@ def _planned(
     clock: float | None,
     target_fps: float | None,
     plan: str | Path | None,
-) -> tuple[Folding, Design]:
+) -> tuple[str, Design]:
+    """What is known of the plan, and the design that it means, with streams that suffice."""
     if plan is None:
         folding = fold(layers, board, _checked_clock(clock, board), target_fps=target_fps)
-        return folding, build_design(layers, folding.plan, board.axis_bits)
+        return folding.optimality, build_design(layers, folding.plan, board.axis_bits)
     given = read_plan(Path(plan), layers)
     if given.board != board.name:
         raise OptionError(
@@ -196,8 +207,11 @@ def _planned(
             f"the plan is for {given.clock_mhz:g} MHz, the build for {clock:g}", "leave --clock out, or edit the plan"
         )
     _checked_clock(given.clock_mhz, board)
-    design = build_design(layers, given, board.axis_bits)
-    total = design_resources(design, board).total
+    return "given by the user", build_design(layers, given, board.axis_bits)
+
+
+def _check_fits(total: Resources, board: Board) -> None:
+    """Refuses a plan of the user's that needs more than there is."""
     if not total.fits(board.resources):
         over = [
             f"{n.upper()} {a:,} of {dict(board.resources.items())[n]:,}"
@@ -205,7 +219,6 @@ def _planned(
             if a > dict(board.resources.items())[n]
         ]
         raise OptionError(f"the plan does not fit {board.name}: {', '.join(over)}", "lower pe or simd in the plan")
-    return Folding(given, total, "given by the user"), design
 
 
 def layer_labels(layers: tuple[Layer, ...], imported: ImportedModel) -> dict[str, str]:

@@ -15,6 +15,7 @@ from flow.ir.dataflow import TensorType
 from flow.ir.step_forms import Certificate, Form
 from flow.ir.types import ElementType
 from flow.plan import fifo
+from flow.plan.events import Edge
 from flow.plan.layers import Layer
 from flow.plan.pipeline import pipeline_depth
 from flow.plan.plan import LayerPlan, Plan
@@ -91,6 +92,11 @@ class Stream:
     words: int
     depth: int
 
+    @property
+    def bits(self) -> int:
+        """Of a word."""
+        return self.lanes * self.element.bits
+
 
 @dataclass(frozen=True)
 class Design:
@@ -116,7 +122,7 @@ class Design:
 
     @property
     def interval(self) -> int:
-        """Cycles from frame to frame: those of the slowest process."""
+        """Iterations of the slowest process; frames follow each other at no shorter interval (``flow.plan.timing``)."""
         return max(process.cycles for process in self.processes)
 
     @property
@@ -173,7 +179,7 @@ class _Builder:
         self.sink = port(layers[-1].y, axis_bits)
         self.layers = layers
         self.processes: list[Process] = []
-        self.edges: list[fifo.Edge] = []
+        self.edges: list[Edge] = []
         self.open: dict[str, list[_End]] = {}
         self.counts = {name: sum(name == other for other, _, _ in readers) for name, _, _ in readers}
         self.counts[layers[-1].name] = self.counts.get(layers[-1].name, 0) + 1

@@ -172,7 +172,7 @@ def design_resources(design: Design, board: Board) -> DesignResources:
             converters += amount
     fifos = Resources.zero()
     for stream in design.streams:
-        fifos += cost.fifo(stream.depth, stream.lanes * stream.element.bits)
+        fifos += cost.fifo(stream.depth, stream.bits)
     parts = {"layers": layers, "converters": converters, "fifos": fifos, "shell": cost.shell(board.family)}
     kinds: list[tuple[Kind, Resources]] = [("converter", converters), ("fifo", fifos), ("shell", parts["shell"])]
     for process in design.layers:

@@ -1,26 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How deep the streams must be so that no frame is held up where branches meet again.
+"""Depths of streams with which every design keeps the pace of its slowest process: an upper bound, by a timetable.
 
-Every process runs a fixed sequence of reads and writes. Give each of them a rigid timetable: iteration k of
-frame f, of c iterations, at ``start + f * I + floor(k * span / c)``, where I is the interval of the slowest
-process, ``span`` lies between c and I, and ``start`` is the least number with which every word is there a cycle
-before it is read. (As span any number would do; what arrives within a short time is best handled in as short a
-time, and the rest over the whole interval.) The timetable repeats itself every I cycles, so that the words that
-wait in each stream can be counted; let each stream of a reconvergent path be as deep as the most that ever wait.
+Every process does a fixed sequence of steps, each with its reads and writes (``flow.plan.events``). Give each of
+them a rigid timetable: step k of frame f, of c steps, at ``start + f * I + floor(k * span / c)``, where I is the
+interval of the slowest process, ``span`` lies between c and I, and ``start`` is the least number with which every
+word is there a cycle before it is read. (As span any number would do; what arrives within a short time is best
+handled in as short a time, and the rest over the whole interval.) The timetable repeats itself every I cycles, so
+that the words that wait in each stream can be counted; let each stream be as deep as the most that ever wait.
 
 With these depths the timetable is an execution of the bounded network: no read finds a stream empty and no write
 finds one full. Whether a network of such processes can end in a deadlock, and how fast it runs, does not depend on
 the order in which they are run (they are Kahn processes, and a bounded stream is a pair of unbounded ones, of
 words and of free places); each event of the self-timed execution comes no later than in any other execution. So
-the design does not deadlock, and takes no longer than I cycles a frame. A process may also hold results in its
-pipeline until it can start further iterations (HLS stalls a pipeline as a whole); the timetable is therefore laid
-out once with results that leave at once and once with results that leave so many iterations later as the pipeline
-is deep, and each stream gets the greater depth.
+the design does not deadlock, and takes no longer than I cycles a frame.
 
-A stream that is a bridge (without it the design falls apart) lies on no reconvergent path: it can be part of no
-circular wait, and two words decouple its ends. But a window unit reads the first rows of a frame in a burst, and
-emits nothing meanwhile; so that it need not wait for these rows, nor its core for windows, the streams at both of
-its ends have the depth of the timetable, too.
+How deep the pipelines are is assumed, not known. So the timetable is laid out for pipelines of no depth (as in
+C-simulation), as deep as assumed, and twice as deep, and each stream gets the greatest of its three depths.
 """
 
 from collections.abc import Sequence
@@ -28,13 +23,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from flow.ir.types import Ints
-from flow.plan.processes import Process, Schedule, WindowProcess, schedule
+from flow.plan.events import Edge, piped
+from flow.plan.processes import Process, Schedule, schedule
 
-BRIDGE_DEPTH = 2
-"""Words between two processes of a chain: each reads what the other writes, in order."""
-
-Edge = tuple[int, int, int, int]
-"""A stream: producer, number among its outputs, consumer, number among its inputs."""
+LEAST_DEPTH = 2
+"""Words of the shallowest stream: a place to write to while the other is read."""
+PIPELINES = (0, 1, 2)
+"""How many times as deep as assumed pipelines may be without a design coming to a stop."""
 
 
 def depths(processes: Sequence[Process], edges: Sequence[Edge], pipelines: Sequence[int]) -> list[int]:
@@ -45,24 +40,15 @@ def depths(processes: Sequence[Process], edges: Sequence[Edge], pipelines: Seque
         edges: The streams between them.
         pipelines: The depth of the pipeline of each process, in cycles.
     """
-    bridges = _bridges(len(processes), edges)
-    windows = [isinstance(process, WindowProcess) for process in processes]
-    shallow = [
-        bridge and not windows[producer] and not windows[consumer]
-        for bridge, (producer, _, consumer, _) in zip(bridges, edges, strict=True)
-    ]
-    if all(shallow):
-        return [BRIDGE_DEPTH] * len(edges)
     schedules = [schedule(process) for process in processes]
-    at_once = _occupancies(schedules, edges, [0] * len(processes))
-    held = _occupancies(schedules, edges, pipelines)
-    return [
-        BRIDGE_DEPTH if two else max(BRIDGE_DEPTH, *both)
-        for two, both in zip(shallow, zip(at_once, held, strict=True), strict=True)
-    ]
+    found = []
+    for times in PIPELINES:
+        steps = [piped(s, times * pipeline) for s, pipeline in zip(schedules, pipelines, strict=True)]
+        found.append(occupancies(steps, edges))
+    return [max(LEAST_DEPTH, *each) for each in zip(*found, strict=True)]
 
 
-def _occupancies(schedules: Sequence[Schedule], edges: Sequence[Edge], pipelines: Sequence[int]) -> list[int]:
+def occupancies(schedules: Sequence[Schedule], edges: Sequence[Edge]) -> list[int]:
     """The most words that wait in each stream under the timetable."""
     interval = max(found.cycles for found in schedules)
     written: dict[tuple[int, int], Ints] = {}  # when each word of each output is there, in the first frame
@@ -73,12 +59,10 @@ def _occupancies(schedules: Sequence[Schedule], edges: Sequence[Edge], pipelines
         span = min(max(width, found.cycles), interval)
         waits = [when + 1 - found.reads[number] * span // found.cycles for number, when in arrivals.items()]
         start = max((int(wait.max()) for wait in waits), default=0)
-        end = (found.cycles - 1) * span // found.cycles  # behind the last iteration the pipeline runs empty
-        held = pipelines[process]
         for number in arrivals:
             read[process, number] = start + found.reads[number] * span // found.cycles
         for output, places in enumerate(found.writes):
-            written[process, output] = start + np.minimum((places + held) * span // found.cycles, end + held)
+            written[process, output] = start + places * span // found.cycles
     return [_most_waiting(written[edge[:2]], read[edge[2:]], interval) for edge in edges]
 
 
@@ -98,33 +82,3 @@ def _most_waiting(written: Ints, read: Ints, interval: int) -> int:
     for frame in range(frames + 1):
         gone += np.searchsorted(read + (frame - frames) * interval, written, side="left")
     return int((total - gone).max())
-
-
-def _bridges(count: int, edges: Sequence[Edge]) -> list[bool]:
-    """For each stream whether its ends are joined by no other way."""
-    neighbours: list[list[tuple[int, int]]] = [[] for _ in range(count)]
-    for number, (producer, _, consumer, _) in enumerate(edges):
-        neighbours[producer].append((consumer, number))
-        neighbours[consumer].append((producer, number))
-    found = [False] * len(edges)
-    reached: dict[int, int] = {}  # the order in which processes are found
-    lowest: dict[int, int] = {}  # the earliest one that a process and those found from it have a stream to
-    for root in range(count):
-        if root in reached:
-            continue
-        reached[root] = lowest[root] = len(reached)
-        path = [(root, -1, iter(neighbours[root]))]
-        while path:
-            process, entered, rest = path[-1]
-            step = next(rest, None)
-            if step is None:
-                path.pop()
-                if path:
-                    lowest[path[-1][0]] = min(lowest[path[-1][0]], lowest[process])
-                    found[entered] = lowest[process] > reached[path[-1][0]]
-            elif step[1] != entered and step[0] in reached:
-                lowest[process] = min(lowest[process], reached[step[0]])
-            elif step[1] != entered:
-                reached[step[0]] = lowest[step[0]] = len(reached)
-                path.append((step[0], step[1], iter(neighbours[step[0]])))
-    return found

@@ -15,7 +15,19 @@ WeightMemory = Literal["lut", "bram"]  # UltraRAM cannot be initialised, so it h
 Multiplier = Literal["lut", "dsp"]
 FormName = Literal["wire", "shift", "multiply_shift", "thresholds", "search", "table", "ranges", "none"]
 
-__all__ = ["FormName", "LayerPlan", "Multiplier", "Plan", "WeightMemory", "divisors", "print_plan", "read_plan"]
+_DEEPEST = 1 << 20  # words of a stream; a frame of the largest networks has fewer
+
+__all__ = [
+    "FifoPlan",
+    "FormName",
+    "LayerPlan",
+    "Multiplier",
+    "Plan",
+    "WeightMemory",
+    "divisors",
+    "print_plan",
+    "read_plan",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,19 @@ class LayerPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class FifoPlan:
+    """The depth of a stream, where the user decides it.
+
+    Attributes:
+        name: Of the stream, in the report and in ``top.cpp``.
+        depth: Words that it shall hold.
+    """
+
+    name: str
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All decisions for a design.
 
@@ -47,11 +72,13 @@ class Plan:
         board: The name of the board.
         clock_mhz: The clock that the design shall reach.
         layers: In the order of the data.
+        fifos: Streams whose depth is given; the others get the cheapest that keep the pace.
     """
 
     board: str
     clock_mhz: float
     layers: tuple[LayerPlan, ...]
+    fifos: tuple[FifoPlan, ...] = ()
 
 
 def print_plan(plan: Plan) -> str:
@@ -64,6 +91,8 @@ def print_plan(plan: Plan) -> str:
     for layer in plan.layers:
         lines += ["", "[[layer]]"]
         lines += [f"{f.name} = {json.dumps(getattr(layer, f.name))}" for f in fields(layer)]
+    for fifo in plan.fifos:
+        lines += ["", "[[fifo]]", f"name = {json.dumps(fifo.name)}", f"depth = {fifo.depth}"]
     return "\n".join(lines) + "\n"
 
 
@@ -81,6 +110,7 @@ def read_plan(path: Path, layers: tuple[Layer, ...]) -> Plan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PlanFileError(f"{path} is not TOML: {error}", "start from the plan.toml of a build") from error
     problems: list[str] = []
+    fifos = _fifos(data.pop("fifo", []), problems)
     _keys(data, {"board", "clock_mhz", "layer"}, "the plan", problems)
     entries = data.get("layer", [])
     tables = isinstance(entries, list) and all(isinstance(e, dict) for e in entries)
@@ -95,12 +125,31 @@ def read_plan(path: Path, layers: tuple[Layer, ...]) -> Plan:
     if problems:
         listing = "\n".join(f"  - {problem}" for problem in problems)
         raise PlanFileError(f"{path} cannot be used:\n{listing}", "start from the plan.toml of a build")
-    return Plan(str(data["board"]), float(clock or 0), tuple(p for p in parsed if p is not None))
+    return Plan(str(data["board"]), float(clock or 0), tuple(p for p in parsed if p is not None), fifos)
 
 
 def _keys(data: dict[str, Any], expected: set[str], where: str, problems: list[str]) -> None:
     problems += [f"{where}: unknown key '{key}'" for key in sorted(data.keys() - expected)]
     problems += [f"{where}: missing key '{key}'" for key in sorted(expected - data.keys())]
+
+
+def _fifos(entries: Any, problems: list[str]) -> tuple[FifoPlan, ...]:
+    """The [[fifo]] tables; which streams there are is known once the design is."""
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        problems.append("fifo must be a list of tables: [[fifo]]")
+        return ()
+    found: dict[str, FifoPlan] = {}
+    for entry in entries:
+        name, depth = entry.get("name"), entry.get("depth")
+        before = len(problems)
+        _keys(entry, {"name", "depth"}, f"fifo {name!r}", problems)
+        if not isinstance(name, str) or name in found:
+            problems.append(f"fifo {name!r}: each needs the name of a stream, and only one may have it")
+        if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= _DEEPEST:
+            problems.append(f"fifo {name!r}: depth = {depth!r}; possible: 1 to {_DEEPEST}")
+        if len(problems) == before:
+            found[str(name)] = FifoPlan(str(name), depth)
+    return tuple(found.values())
 
 
 def _layer_plan(entry: dict[str, Any], layer: Layer, problems: list[str]) -> LayerPlan | None:

@@ -10,15 +10,15 @@ from flow.passes.integerize import IntegerModel
 from flow.passes.integers.encoding import Encoding
 from flow.plan import power
 from flow.plan.board import Board
-from flow.plan.cost import error_of_model
-from flow.plan.design import Design, Port
+from flow.plan.cost import error_of_model, fifo
+from flow.plan.cost_interval import bounds
+from flow.plan.design import Design, Port, Stream
 from flow.plan.estimate import design_resources, layer_bounds, layer_resources
-from flow.plan.folding import Folding
 from flow.plan.layers import Layer
 from flow.plan.processes import LayerProcess, layer_cycles
 from flow.plan.resources import Resources
-from flow.plan.timing import ASSUMPTION, frame_latency
-from flow.report.schema import BuildReport, Check, Estimated, Figure, LayerReport
+from flow.plan.timing import ASSUMPTION, MODEL, Timing
+from flow.report.schema import BuildReport, Check, Estimated, Figure, LayerReport, StreamReport
 
 COST_MODEL = "flow analytic cost model"
 CYCLE_MODEL = "flow cycle model"
@@ -33,7 +33,8 @@ def assemble(
     board: Board,
     design: Design,
     names: Names,
-    folding: Folding,
+    optimality: str,
+    timing: Timing,
     integers: IntegerModel,
     origins: Mapping[str, str],
     checks: Sequence[Check],
@@ -43,7 +44,7 @@ def assemble(
     resources = design_resources(design, board)
     budget = dict(board.resources.items())
     shares = {n: a / budget[n] for n, a in resources.total.items() if budget[n]}
-    interval = design.interval
+    interval = timing.interval
     layers = tuple(
         _layer(process, identifier, board, integers, origins)
         for identifier, process in zip(names.identifiers, design.processes, strict=True)
@@ -66,19 +67,23 @@ def assemble(
             for identifier, process in zip(names.identifiers, design.processes, strict=True)
             if not isinstance(process, LayerProcess)
         ),
-        interval=Estimated(interval, CYCLE_MODEL, "II = 1; without the refill of pipelines between frames"),
-        latency=Estimated(frame_latency(design), CYCLE_MODEL, ASSUMPTION),
-        fps=Estimated(design.plan.clock_mhz * 1e6 / interval, CYCLE_MODEL, "as the interval"),
+        streams=tuple(
+            _stream(stream, names, held, minimal)
+            for stream, held, minimal in zip(design.streams, timing.occupancy, timing.minimal, strict=True)
+        ),
+        interval=Estimated(interval, MODEL, ASSUMPTION),
+        latency=Estimated(timing.latency, MODEL, ASSUMPTION),
+        fps=Estimated(design.plan.clock_mhz * 1e6 / interval, MODEL, "as the interval"),
         total=_figures(resources.total, resources.low, resources.high),
         parts={name: dict(part.items()) for name, part in resources.parts.items()},
         budget=budget,
         binding=max(shares, key=lambda n: shares[n]),
-        optimality=folding.optimality,
+        optimality=optimality,
         checks=tuple(checks),
         accuracy=accuracy,
         host_input=_host_input(integers),
         host_output=_host_output(integers),
-        energy=_energy(design, board),
+        energy=_energy(design, timing, board),
     )
 
 
@@ -127,6 +132,21 @@ def _layer(
     )
 
 
+def _stream(stream: Stream, names: Names, held: int, minimal: bool | None) -> StreamReport:
+    taken = fifo(stream.depth, stream.bits)
+    chosen = "given" if minimal is None else "least price" if minimal else "sufficient"
+    return StreamReport(
+        name=names.stream(stream),
+        reader=names.identifiers[stream.consumer],
+        words=stream.words,
+        bits=stream.bits,
+        depth=stream.depth,
+        occupancy=Estimated(held, MODEL, ASSUMPTION),
+        chosen=chosen,
+        resources=_figures(taken, *bounds([("fifo", taken)])),
+    )
+
+
 def _shape(layer: Layer) -> str:
     """Inputs x outputs of a product, with the positions in front; else what comes out."""
     if layer.op is None:
@@ -149,8 +169,8 @@ def _figures(estimate: Resources, low: Resources, high: Resources) -> dict[str, 
     }
 
 
-def _energy(design: Design, board: Board) -> Figure:
-    found = power.energy_per_frame(board, design.interval, design.plan.clock_mhz)
+def _energy(design: Design, timing: Timing, board: Board) -> Figure:
+    found = power.energy_per_frame(board, timing.interval, design.plan.clock_mhz)
     if found is None:
         return None
     low, high = found

@@ -120,6 +120,32 @@ class LayerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamReport:
+    """A FIFO between two processes.
+
+    Attributes:
+        name: Its variable in the top function; says which process writes it.
+        reader: The process that reads it.
+        words: Of a frame.
+        bits: Of a word.
+        depth: Words that it holds.
+        occupancy: The most that it ever holds, frames arriving at the interval.
+        chosen: ``least price``: no cheaper depth keeps the interval, the other streams as they are;
+            ``sufficient``: cheaper ones were not all tried; ``given``: by the user.
+        resources: Each by name.
+    """
+
+    name: str
+    reader: str
+    words: int
+    bits: int
+    depth: int
+    occupancy: Figure
+    chosen: str
+    resources: dict[str, Figure]
+
+
+@dataclass(frozen=True, slots=True)
 class BuildReport:
     """A whole build.
 
@@ -131,6 +157,7 @@ class BuildReport:
         output: How the output does.
         layers: In order.
         converters: Processes beside the layers (window units, forks, width converters): name, cycles, lanes.
+        streams: Between all processes.
         interval: Cycles from frame to frame.
         latency: Cycles from the first word in to the last word out.
         fps: Frames a second.
@@ -153,6 +180,7 @@ class BuildReport:
     output: dict[str, Any]
     layers: tuple[LayerReport, ...]
     converters: tuple[dict[str, Any], ...]
+    streams: tuple[StreamReport, ...]
     interval: Figure
     latency: Figure
     fps: Figure

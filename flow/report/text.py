@@ -27,6 +27,7 @@ def print_report(report: BuildReport, console: Console) -> None:
         f"at {report.clock_mhz:g} MHz"
     )
     console.print(_layers(report))
+    console.print(_streams(report))
     console.print(_totals(report))
     latency = f"{_figure(report.latency)} cycles"
     if report.latency is not None:
@@ -69,6 +70,28 @@ def _layers(report: BuildReport) -> Table:
             layer.certificate or "-",
             _figure(layer.cycles),
             *(_figure_and_range(layer.resources[n]) for n in ("lut", "ff", "dsp", "bram18")),
+        )
+    return table
+
+
+def _streams(report: BuildReport) -> Table:
+    known = _known([stream.occupancy for stream in report.streams])
+    table = Table(title=f"Streams (words at most: {known} by the event model)", title_justify="left")
+    for name in ("stream", "read by"):
+        table.add_column(name)
+    for name in ("words", "bits", "depth", "at most", "LUT", "BRAM18"):
+        table.add_column(name, justify="right")
+    table.add_column("depth is")
+    for stream in report.streams:
+        table.add_row(
+            escape(stream.name),
+            escape(stream.reader),
+            f"{stream.words:,}",
+            f"{stream.bits:,}",
+            f"{stream.depth:,}",
+            _figure(stream.occupancy),
+            *(_figure(stream.resources[n]) for n in ("lut", "bram18")),
+            stream.chosen,
         )
     return table
 

@@ -1,21 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The latency of a frame, against a simulation of the design cycle by cycle."""
+"""The timing of whole designs: by hand, and depths that are given or looked for."""
 
-from collections import deque
 from itertools import product
 
 import numpy as np
 import pytest
 from test_design import chain, design_of
+from test_events import simulate
+from test_fifo import model_of
 
-from flow.ir.dataflow import Source, Step
+from flow.errors import PlanFileError
+from flow.ir.dataflow import Convolution, Source, Step, Sum
 from flow.ir.graph import Graph
 from flow.ir.types import IntType
+from flow.ir.window import Window
+from flow.plan.design import build_design
+from flow.plan.events import piped
+from flow.plan.fifo_search import cheapest, price, worthwhile
 from flow.plan.layers import layers_of
 from flow.plan.pipeline import pipeline_depth
-from flow.plan.plan import divisors
-from flow.plan.processes import Gearbox
-from flow.plan.timing import frame_latency
+from flow.plan.plan import LayerPlan, Plan, divisors
+from flow.plan.processes import Gearbox, schedule
+from flow.plan.timing import timed
+
+ONE = np.ones(1, np.int64)
+U4, I16 = IntType(4, signed=False), IntType(16, signed=True)
+
+
+def named(design):
+    """Names of processes and streams that say where they are."""
+    return [f"p{n}" for n in range(len(design.processes))], [f"s{n}" for n in range(len(design.streams))]
+
+
+def residual():
+    """A convolution, and a block of one more with a short cut around it: a fork, a long branch and a short one."""
+    rng = np.random.default_rng(0)
+    same = Window((3, 3), (1, 1), (1, 1), (1, 1), (1, 1))
+    boundaries = np.array([[30 * t - 200 for t in range(15)]])
+
+    def step(name, x):
+        return Step(name, x, boundaries, 0 * ONE, ONE, -20000 * ONE, 20000 * ONE, U4)
+
+    nodes = (
+        Source("x", (6, 7, 4), U4, 0 * ONE, 15 * ONE),
+        Convolution("c", "x", rng.integers(-3, 4, (3, 3, 4, 6)), same, 1, 0, I16),
+        step("first", "c"),
+        Convolution("d", "first", rng.integers(-3, 4, (3, 3, 6, 6)), same, 1, 0, I16),
+        Sum("total", ("d", "first"), np.array([[1], [9]]), IntType(17, signed=True)),
+        step("last", "total"),
+    )
+    layers = layers_of(Graph(nodes, ("last",)))
+    plans = [LayerPlan(x.name, 2, x.simd_options[-1], "lut", "lut", next(iter(x.forms or ["none"]))) for x in layers]
+    return build_design(layers, Plan("pynq-z2", 100.0, tuple(plans)), 64)
 
 
 def iterations(process):
@@ -30,10 +66,6 @@ def iterations(process):
             yield reads, writes
         return
     layer, plan = process.layer, process.plan
-    if layer.dense is None:
-        for _ in range(process.in_words):
-            yield True, True
-        return
     slices, parts = process.in_lanes // plan.simd, process.out_lanes // plan.pe
     taken = given = 0
     for _ in range(layer.positions):
@@ -47,73 +79,142 @@ def iterations(process):
                 yield reads, writes
 
 
-def simulated_latency(design):
-    """Cycle by cycle: a process runs its next iteration unless it must read a word that has not come."""
-    streams = [deque(range(design.processes[0].in_words))]  # the cycle in which each word is there
-    streams += [deque() for _ in design.processes]
-    pending = [deque(iterations(process)) for process in design.processes]
-    end = 0
-    for cycle in range(100_000):
-        for number, process in enumerate(design.processes):
-            source, sink = streams[number], streams[number + 1]
-            if not pending[number]:
-                continue
-            reads, writes = pending[number][0]
-            if reads and not (source and source[0] <= cycle):
-                continue
-            pending[number].popleft()
-            if reads:
-                source.popleft()
-            if writes:
-                end = cycle + pipeline_depth(process)
-                sink.append(end)
-        if not any(pending):
-            assert len(streams[-1]) == design.sink.words
-            return end + 1
-    raise AssertionError("the design does not end")
+@pytest.mark.parametrize("axis_bits", [8, 64])
+@pytest.mark.parametrize("sizes", [(6, 12), (6, 4, 9), (5, 7, 3)])
+def test_schedules_are_those_of_the_templates(sizes, axis_bits):
+    layers = chain(*sizes)
+    foldings = list(product(*[list(product(divisors(x.outputs), divisors(x.inputs))) for x in layers]))
+    for index in np.random.default_rng(0).permutation(len(foldings))[:20]:
+        for process in design_of(layers, foldings[index], axis_bits).processes:
+            found = schedule(process)
+            expected = list(iterations(process))
+            assert found.cycles == len(expected)
+            assert found.reads[0].tolist() == [n for n, (reads, _) in enumerate(expected) if reads]
+            assert found.writes[0].tolist() == [n for n, (_, writes) in enumerate(expected) if writes]
 
 
-def test_latency_by_hand():
+def test_timing_by_hand():
     """4 inputs in one word into 6 outputs in one cycle: reader 2, layer 4 + 2 (adder tree) + 1, writer 2."""
     design = design_of(chain(4, 6), [(6, 4)])
     assert [pipeline_depth(process) for process in design.processes] == [2, 7, 2]
-    # each next process reads in the cycle behind that in which the word is there
-    assert frame_latency(design) == simulated_latency(design) + latency_of_hand_overs(design)
+    # read in cycle 0, written in 2, read in 3, written in 10, read in 11, written in 13; the layer takes 1 + 7 cycles
+    timing = timed(design, *named(design))[1]
+    assert (timing.interval, timing.latency, timing.occupancy) == (8, 14, (1, 1))
 
 
-def latency_of_hand_overs(design):
-    """``frame_latency`` lets a word be read one cycle after it has come; the simulation in the same cycle."""
-    return len(design.processes)
+def test_cheapest_depths_by_simulation():
+    """The interval is that of a simulation with the chosen depths, and a cheaper one for any stream loses it."""
+    design = residual()
+    sized, timing = timed(design, *named(design))
+    depths = [stream.depth for stream in sized.streams]
+    model = model_of(design)
+    assert timing.interval == model.slowest
+    assert all(timing.minimal)
+    before = [price(s.depth, s.bits) for s in design.streams]
+    after = [price(s.depth, s.bits) for s in sized.streams]
+    assert all(a <= b for a, b in zip(after, before, strict=True))
+    assert sum(after) < 0.8 * sum(before)
+    steps = [piped(schedule(p), pipeline_depth(p)) for p in design.processes]
+    edges = [(s.producer, s.output, s.consumer, s.input) for s in design.streams]
+    ends, most = simulate(steps, edges, depths, timing.interval, 6)
+    assert timing.latency == ends[-1, 0] + 1
+    assert list(timing.occupancy) == most
+    assert (np.diff(ends[:, -2:]) == timing.interval).all()
+    cheaper = 0
+    for place, stream in enumerate(design.streams):
+        options = worthwhile(stream.depth, stream.bits)
+        for depth in options[options.index(depths[place]) + 1 :]:
+            tried = [*depths[:place], depth, *depths[place + 1 :]]
+            kept = model.interval(tried) == model.slowest
+            assert not kept or any(model_of(design, times).deadlock(tried) for times in (0, 2))
+            cheaper += 1
+    assert cheaper > 0
 
 
-@pytest.mark.parametrize("axis_bits", [8, 64])
-@pytest.mark.parametrize("sizes", [(6, 12), (6, 4, 9), (5, 7, 3)])
-def test_latency_against_a_simulation(sizes, axis_bits):
-    layers = chain(*sizes)
-    every = [list(product(divisors(layer.outputs), divisors(layer.inputs))) for layer in layers]
-    rng = np.random.default_rng(0)
-    foldings = list(product(*every))
-    for index in rng.permutation(len(foldings))[:60]:
-        design = design_of(layers, foldings[index], axis_bits)
-        difference = frame_latency(design) - simulated_latency(design)
-        assert 0 <= difference <= latency_of_hand_overs(design), foldings[index]
+def test_given_depth_is_kept():
+    design = residual()
+    deepest = max(range(len(design.streams)), key=lambda n: design.streams[n].depth)
+    wanted = design.streams[deepest].depth + 100
+    sized, timing = timed(design, *named(design), {f"s{deepest}": wanted})
+    assert sized.streams[deepest].depth == wanted
+    assert [n for n, minimal in enumerate(timing.minimal) if minimal is None] == [deepest]
+    assert timing.notes == ()
 
 
-def test_latency_is_at_least_the_interval():
-    for folding in product(divisors(12), divisors(6)):
-        design = design_of(chain(6, 12), [folding])
-        assert frame_latency(design) >= design.interval
+def test_given_depth_that_slows_is_noted():
+    layers = chain(24, 24, 24)
+    design = design_of(layers, [(2, 2), (2, 2)])
+    (middle,) = (n for n, s in enumerate(design.streams) if (s.producer, s.consumer) == (1, 2))
+    _, free = timed(design, *named(design))
+    sized, timing = timed(design, *named(design), {f"s{middle}": 1})
+    assert sized.streams[middle].depth == 1
+    assert timing.interval > free.interval
+    assert timing.notes == (
+        f"the depths given in the plan ('s{middle}': 1) slow the design: a frame every {timing.interval} cycles, "
+        f"where deeper streams would allow {free.interval}",
+    )
+    assert timing.interval == model_of(design).interval([s.depth for s in sized.streams])
 
 
-def test_latency_of_a_bare_step_function():
-    one = np.ones(1, np.int64)
-    u4 = IntType(4, signed=False)
+def test_given_depth_that_stops_the_design_is_refused():
+    design = residual()
+    (fork,) = (n for n, p in enumerate(design.processes) if type(p).__name__ == "Fork")
+    short = next(n for n, s in enumerate(design.streams) if s.producer == fork and s.output == 1)
+    processes, streams = named(design)
+    with pytest.raises(PlanFileError) as caught:
+        timed(design, processes, streams, {f"s{short}": 3})
+    message = caught.value.message
+    start = (
+        f"with the depths given in the plan ('s{short}': 3) the design does not get a frame through: it stops in cycle "
+    )
+    assert message.startswith(start)
+    assert f"'p{fork}' finds full ('s{short}', 3 words)" in message
+    assert "finds empty ('s" in message
+
+
+def test_given_depth_of_a_stream_that_is_not_there():
+    design = residual()
+    with pytest.raises(PlanFileError, match="streams that there are not: nothing"):
+        timed(design, *named(design), {"nothing": 3})
+
+
+def test_depths_worth_a_look():
+    """Of 8 bits: 600 words are two block RAMs or 19 rows; each lower price with the deepest FIFO that has it."""
+    found = worthwhile(600, 8)
+    assert found[-1] == 2
+    prices = [price(depth, 8) for depth in found]
+    assert prices == sorted(set(prices), reverse=True)
+    assert prices[0] <= price(600, 8)
+    for depth in range(2, 601):
+        best = max(d for d in found if price(d, 8) <= price(depth, 8))
+        assert best >= depth
+
+
+def test_search_finds_the_least_of_each_stream():
+    """Against a rule that is known: one stream needs 70 words, and two of them 100 words together."""
+    options = [worthwhile(300, 16), worthwhile(300, 16), worthwhile(300, 16)]
+    rule = lambda d: d[0] >= 70 and d[1] + d[2] >= 100  # noqa: E731
+    found, settled = cheapest(options, [16] * 3, rule)
+    assert rule(found)
+    assert all(settled)
+    for place, depth in enumerate(found):
+        for less in options[place][options[place].index(depth) + 1 :]:
+            assert not rule([*found[:place], less, *found[place + 1 :]])
+
+
+def test_search_that_has_no_time_changes_nothing():
+    options = [worthwhile(300, 16), [2]]
+    assert cheapest(options, [16, 16], lambda depths: True, lambda: False) == ([options[0][0], 2], [False, True])
+
+
+def test_bare_step_function():
     nodes = (
-        Source("x", (16,), u4, 0 * one, 15 * one),
-        Step("s", "x", np.array([[2, 5, 11]]), 0 * one, one, 0 * one, 15 * one, IntType(2, signed=False)),
+        Source("x", (16,), U4, 0 * ONE, 15 * ONE),
+        Step("s", "x", np.array([[2, 5, 11]]), 0 * ONE, ONE, 0 * ONE, 15 * ONE, IntType(2, signed=False)),
     )
     layers = layers_of(Graph(nodes, ("s",)))
     for pe in divisors(16):
         design = design_of(layers, [(pe, 1)])
-        difference = frame_latency(design) - simulated_latency(design)
-        assert 0 <= difference <= latency_of_hand_overs(design)
+        timing = timed(design, *named(design))[1]
+        assert timing.interval == max(p.cycles + pipeline_depth(p) for p in design.processes)
+        assert timing.latency >= timing.interval

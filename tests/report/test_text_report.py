@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from flow.report.schema import BuildReport, Check, Estimated, LayerReport, Measured
+from flow.report.schema import BuildReport, Check, Estimated, LayerReport, Measured, StreamReport
 from flow.report.text import render_text
 
 NAMES = ("lut", "ff", "dsp", "bram18", "uram")
@@ -42,6 +42,18 @@ REPORT = BuildReport(
     output={},
     layers=(LAYER,),
     converters=(),
+    streams=(
+        StreamReport(
+            name="copy1_from_x",
+            reader="total",
+            words=400,
+            bits=12,
+            depth=64,
+            occupancy=Estimated(57, "events", None),
+            chosen="least price",
+            resources=figures(71, 33, 0, 0, 0),
+        ),
+    ),
     interval=Estimated(4, "cycles", None),
     latency=Estimated(25, "cycles", "depths assumed"),
     fps=Estimated(31250000.0, "cycles", None),
