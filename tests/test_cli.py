@@ -513,6 +513,33 @@ def test_plan_is_used(here):
     assert [layer["cycles"]["value"] for layer in report["layers"]] == [1, 2]
 
 
+def test_depth_of_the_plan_is_used(here):
+    """It is in the C++, in the report and in the plan that is written."""
+    given = '\n[[fifo]]\nname = "from_layer_p"\ndepth = 9\n'
+    (here / "plan.toml").write_text(PLAN + given)
+    result = flow("build", "tiny.onnx", "--no-csim", "-q", "--input-type", "i4", "--out", "out", "--plan", "plan.toml")
+    assert result.exit_code == 0, result.output
+    streams = {s["name"]: s for s in json.loads((here / "out" / "report.json").read_text())["streams"]}
+    assert (streams["from_layer_p"]["depth"], streams["from_layer_p"]["chosen"]) == (9, "given")
+    assert {s["chosen"] for name, s in streams.items() if name != "from_layer_p"} == {"least price"}
+    assert "#pragma HLS stream variable=from_layer_p depth=9\n" in (here / "out" / "hls" / "top.cpp").read_text()
+    assert (here / "out" / "plan.toml").read_text().endswith(given)
+
+
+def test_depth_of_a_stream_that_is_not_there(here):
+    (here / "plan.toml").write_text(PLAN + '\n[[fifo]]\nname = "from_z"\ndepth = 9\n')
+    assert build_refused("--plan", "plan.toml") == (
+        "the plan gives depths for streams that there are not: from_z\n"
+        "  what to do: streams of this design: from_read_input, from_layer_p, from_logits"
+    )
+
+
+def test_frame_rate_that_running_empty_costs_is_noted(here):
+    result = flow("build", "tiny.onnx", "--no-csim", "--input-type", "i4", "--target-fps", "50e6", "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "note: the event model gives fewer frames/s than the 50,000,000 asked for: " in result.stdout
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [

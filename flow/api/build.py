@@ -142,6 +142,11 @@ def build(
     )
     for note in timing.notes:
         progress(f"note: {note}")
+    if target_fps is not None and design.plan.clock_mhz * 1e6 < target_fps * timing.interval:
+        progress(
+            f"note: the event model gives fewer frames/s than the {target_fps:,.0f} asked for: "
+            f"beside its {design.interval:,} iterations a frame the slowest process runs empty between frames"
+        )
     origins = layer_origins(layers, compiled.imported)
     files = _files(path, compiled, design, target, names, labels, origins, batches[0], dialect)
     right: float | None = None

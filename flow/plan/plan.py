@@ -143,6 +143,8 @@ def _fifos(entries: Any, problems: list[str]) -> tuple[FifoPlan, ...]:
         name, depth = entry.get("name"), entry.get("depth")
         before = len(problems)
         _keys(entry, {"name", "depth"}, f"fifo {name!r}", problems)
+        if len(problems) > before:
+            continue
         if not isinstance(name, str) or name in found:
             problems.append(f"fifo {name!r}: each needs the name of a stream, and only one may have it")
         if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= _DEEPEST:

@@ -8,8 +8,9 @@ import pytest
 import test_random_networks as networks
 from random_designs import random_case
 
-from flow.plan.events import Deadlock, EventModel, piped
-from flow.plan.processes import schedule
+from flow.plan.event_engine import compiled, run_frame
+from flow.plan.events import Deadlock, EventModel, Wait, piped
+from flow.plan.processes import Schedule, schedule
 
 
 def simulate(schedules, edges, depths, interval, frames):
@@ -83,13 +84,116 @@ def test_every_cycle_and_every_word(seed):
     depths = random_depths(rng, model)
     interval = int(model.slowest * rng.choice([1, 1, 1.3]))
     run = model.run(depths, interval)
-    expected = simulate(schedules, edges, depths, interval, 4)
     if isinstance(run, Deadlock):
-        assert isinstance(expected, int)
-        assert run.cycle <= expected
+        assert isinstance(simulate(schedules, edges, depths, interval, 2), int)
         assert model.deadlock(depths) == run
         return
-    ends, _ = expected
+    ends, most = simulate(schedules, edges, depths, interval, len(run.frames))
     assert run.latency == ends[-1, 0] + 1
-    for frame in run.frames[:4]:
+    for frame in run.frames:
         assert (frame.free == ends[:, frame.number] + 1).all()
+    assert model.occupancy(run) == most
+
+
+def pace(schedules, edges, depths, frames=60):
+    """Cycles a frame in the long run of a simulation that gets its words without a pause."""
+    ends, _ = simulate(schedules, edges, depths, 0, frames)
+    half = frames // 2
+    return -(-int(ends[-1, -1] - ends[-1, half - 1]) // (frames - half))
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_interval_is_the_pace_of_a_simulation(seed):
+    schedules, edges, rng = case(seed)
+    if max(found.cycles for found in schedules) > 120:
+        return  # sixty frames of it would take the simulation too long
+    model = EventModel(schedules, edges)
+    depths = random_depths(rng, model)
+    found = model.interval(depths)
+    if isinstance(found, Deadlock):
+        assert isinstance(simulate(schedules, edges, depths, 0, 2), int)
+    else:
+        assert found == pace(schedules, edges, depths)
+
+
+def test_small_cases_are_of_all_kinds():
+    """Of the designs above some stop, some keep the pace of their slowest process, and some are slower."""
+    kinds = collections.Counter()
+    for seed in range(80):
+        schedules, edges, rng = case(seed)
+        model = EventModel(schedules, edges)
+        found = model.interval(random_depths(rng, model))
+        kinds["stops" if isinstance(found, Deadlock) else "slower" if found > model.slowest else "keeps"] += 1
+    assert min(kinds[kind] for kind in ("stops", "slower", "keeps")) >= 5, kinds
+
+
+@pytest.mark.parametrize("seed", range(0, 80, 2))
+def test_shallower_streams_from_the_frames_of_deeper_ones(seed):
+    """The pace is kept from there if and only if it is from an empty design, and in the same cycles of a frame."""
+    schedules, edges, rng = case(seed)
+    model = EventModel(schedules, edges)
+    deep = [int(words) + 2 for words in model.words]
+    interval = model.slowest
+    run = model.run(deep, interval)
+    if isinstance(run, Deadlock) or not run.steady:
+        return
+    for _ in range(8):
+        depths = [int(rng.integers(1, depth + 1)) for depth in deep]
+        found = model.still_steady(depths, interval, run.frames[-1])
+        expected = model.run(depths, interval)
+        assert (found is not None) == (not isinstance(expected, Deadlock) and expected.steady)
+        if found is not None:
+            last = expected.frames[-1]
+            late = (found.number - last.number) * interval
+            assert (found.read == last.read + late).all()
+            assert (found.free == last.free + late).all()
+
+
+def test_compiled_engine_is_the_interpreted_one():
+    schedules, edges, _ = case(0)
+    model = EventModel(schedules, edges)
+    depths = [int(words) for words in model.words]
+    runs = []
+    for engine in (run_frame, compiled()):
+        model._run_frame = engine
+        runs.append(model.run(depths, model.slowest))
+    for one, other in zip(runs[0].frames, runs[1].frames, strict=True):
+        for field in ("written", "read", "free"):
+            assert np.array_equal(getattr(one, field), getattr(other, field))
+
+
+def diamond():
+    """A fork, eight words through a process that needs four before it gives one, four copied past it, and a join."""
+    every = np.arange(8)
+    fork = Schedule((every,), (every, every), 8)
+    slow = Schedule((every,), (np.arange(4, 12),), 12)
+    join = Schedule((every, every), (every,), 8)
+    head = Schedule((every,), (every,), 8)
+    schedules = [head, fork, slow, join]
+    edges = [(0, 0, 1, 0), (1, 0, 2, 0), (1, 1, 3, 1), (2, 0, 3, 0)]
+    return EventModel(schedules, edges)
+
+
+def test_stop_by_hand():
+    """The short branch must hold what has passed the fork before the long one gives a word: five words.
+
+    Word w is forked in cycle w + 1, read by the slow process in w + 2; its step 4 comes in cycle 6, and reads the
+    fifth word. With four places on the short branch, the fork stops before it: it has done four words, the last in
+    cycle 4, and the slow process its step 3 in cycle 5.
+    """
+    model = diamond()
+    assert model.deadlock([2, 2, 5, 2]) is None
+    found = model.deadlock([2, 2, 4, 2])
+    assert found == Deadlock(5, (Wait(1, 2, True), Wait(3, 3, False), Wait(2, 1, False)))
+
+
+def test_interval_by_hand():
+    """12 steps of the slow process; with the least depths it goes on once the join has freed the fork."""
+    model = diamond()
+    assert model.slowest == 12
+    assert model.interval([2, 2, 8, 2]) == 12
+    run = model.run([2, 2, 8, 2], 12)
+    # a word passes head and fork in cycles 0 and 1, and leaves the slow process in cycle 6; it is joined in cycle 7,
+    # in which the seventh comes to the short branch
+    assert run.latency == 7 + 8
+    assert model.occupancy(run)[2] == 7

@@ -9,7 +9,7 @@ from flow.ir.dataflow import Dense, Source, Step
 from flow.ir.graph import Graph
 from flow.ir.types import IntType
 from flow.plan.layers import layers_of
-from flow.plan.plan import LayerPlan, Plan, divisors, print_plan, read_plan
+from flow.plan.plan import FifoPlan, LayerPlan, Plan, divisors, print_plan, read_plan
 
 
 def network():
@@ -72,6 +72,37 @@ def test_text():
 
 def test_what_is_written_is_read_back(tmp_path):
     assert read(tmp_path, print_plan(PLAN)) == PLAN
+
+
+def test_depths_are_read_back(tmp_path):
+    plan = Plan("pynq-z2", 100.0, PLAN.layers, (FifoPlan("copy1_from_h", 40), FifoPlan("from_y", 1)))
+    text = print_plan(plan)
+    assert text.endswith('[[fifo]]\nname = "copy1_from_h"\ndepth = 40\n\n[[fifo]]\nname = "from_y"\ndepth = 1\n')
+    assert read(tmp_path, text) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[[fifo]]\nname = "s"\n', "fifo 's': missing key 'depth'"),
+        ("[[fifo]]\ndepth = 3\n", "fifo None: missing key 'name'"),
+        ('[[fifo]]\nname = "s"\ndepth = 3\nwide = 1\n', "fifo 's': unknown key 'wide'"),
+        ('[[fifo]]\nname = "s"\ndepth = 0\n', "fifo 's': depth = 0; possible: 1 to 1048576"),
+        ('[[fifo]]\nname = "s"\ndepth = 1048577\n', "fifo 's': depth = 1048577; possible: 1 to 1048576"),
+        ('[[fifo]]\nname = "s"\ndepth = true\n', "fifo 's': depth = True; possible: 1 to 1048576"),
+        ('[[fifo]]\nname = "s"\ndepth = "3"\n', "fifo 's': depth = '3'; possible: 1 to 1048576"),
+        ("[[fifo]]\nname = 5\ndepth = 3\n", "fifo 5: each needs the name of a stream"),
+        (
+            '[[fifo]]\nname = "s"\ndepth = 3\n' * 2,
+            "fifo 's': each needs the name of a stream, and only one may have it",
+        ),
+        ("[fifo]\ndepth = 3\n", "fifo must be a list of tables: [[fifo]]"),
+    ],
+)
+def test_depths_that_mean_nothing(tmp_path, text, problem):
+    with pytest.raises(PlanFileError) as caught:
+        read(tmp_path, TEXT + text)
+    assert caught.value.message.splitlines()[1:] == [next(x for x in caught.value.message.splitlines() if problem in x)]
 
 
 @pytest.mark.parametrize("clock", [100.0, 66.6666666, 123.456789, 1234567.0])
