@@ -53,6 +53,8 @@ def _add_unit(text: SimpleNamespace, unit: WindowUnit, layer: Layer, element: El
     top, left = window.inputs((0, 0), (0, 0))
     columns = window.outputs((unit.height, unit.width))[1]
     last_left = left + (columns - 1) * stride_w
+    second = (top, left + stride_w) if columns > 1 else (top + stride_h, left)
+    distance = unit.distance
     vars(text).update(
         element=type_name(element),
         lanes=unit.lanes,
@@ -85,12 +87,12 @@ def _add_unit(text: SimpleNamespace, unit: WindowUnit, layer: Layer, element: El
         at_slot="top_slot" if unit.positions > 1 else str(top % unit.rows),
         next_top_slot=_around("top_slot", stride_h, unit.rows),
         next_slot=_around("slot", dilation_h, unit.rows),
-        bottom_end=_least(f"top + {window.span[0]}", unit.height),
-        right_end=_least(f"left + {window.span[1]}", unit.width),
+        bottom_end=_least(f"next_top + {window.span[0]}", unit.height),
+        right_end=_least(f"next_left + {window.span[1]}", unit.width),
         above=_times("bottom - 1", unit.row_words),
         beside=_times("right", unit.pixel_words),
-        reached=_times(f"top + {unit.rows}", unit.row_words),
-        passed=_times("passed" if window.pads else "left", unit.pixel_words),
+        reached=_times(f"next_top + {unit.rows}", unit.row_words),
+        passed=_times("passed" if window.pads else "next_left", unit.pixel_words),
         place=" + ".join(
             [
                 _times("column", unit.pixel_words),
@@ -100,6 +102,12 @@ def _add_unit(text: SimpleNamespace, unit: WindowUnit, layer: Layer, element: El
         ),
         first_needed=unit.needed(top, left),
         first_limit=unit.limit(top, left),
+        second_top=second[0],
+        second_left=second[1],
+        second_needed=unit.needed(*second),
+        second_limit=unit.limit(*second),
+        distance=distance,
+        independent=distance is not None and distance >= _LONG,
         may_leave=window.pads,
         taken=moved("taken[i]", layer.x.element, element),
         pad=int(codes(np.array([pad]), element)[0]),

@@ -10,6 +10,8 @@ import numpy as np
 from flow.ir.types import Ints
 from flow.ir.window import Window
 
+_NEVER = np.iinfo(np.int64).max
+
 
 @dataclass(frozen=True, slots=True)
 class WindowUnit:
@@ -91,6 +93,32 @@ class WindowUnit:
     def cycles(self) -> int:
         """Iterations of a frame."""
         return _run(self).cycles
+
+    @property
+    def distance(self) -> int | None:
+        """The fewest iterations from a write to a place of the line buffer to a read of what it holds, or from such
+        a read to the write that replaces it, if by the next frame; None where no word of the input is emitted.
+
+        The words of a pixel's block leave in one iteration each, and come in one or more each: the last of them
+        leaves the soonest after it has come, and the first the soonest before it is replaced.
+        """
+        run, reads = _run(self), self.reads()
+        places = np.indices(self.window.outputs((self.height, self.width))).reshape(2, -1)
+        taps = list(self.window.taps())
+        held, last = self.rows * self.row_words, self.block_words - 1
+        found: list[int] = []
+        for number, tap in enumerate(taps):
+            first = self.window.inputs(tap, (0, 0))
+            rows, columns = (first[i] + places[i] * self.window.strides[i] for i in range(2))
+            inside = (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
+            for block in range(self.blocks):
+                words = (rows * self.row_words + columns * self.pixel_words)[inside] + block * self.block_words
+                leaves = run.emissions[inside] + (block * len(taps) + number) * self.block_words
+                later = words + held < self.in_words
+                replaced = np.where(later, reads[(words + held) % self.in_words], self.cycles + reads[words % held])
+                found += [int((leaves + last - reads[words + last]).min(initial=_NEVER))]
+                found += [int((replaced - leaves).min(initial=_NEVER))]
+        return min(found) if min(found) < _NEVER else None
 
     def reads(self) -> Ints:
         """The iteration in which each word is read."""

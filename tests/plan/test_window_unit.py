@@ -31,6 +31,7 @@ def run(unit):
         for word in range(unit.block_words)
     ]
     emitted = 0
+    came, gone, between = {}, {}, []  # iterations in which each place is written and last read; those between
     for iteration in range(unit.cycles):
         place = order[emitted][0] if emitted < len(order) else None
         top, left = unit.window.inputs((0, 0), place) if place is not None else (0, 0)
@@ -39,22 +40,31 @@ def run(unit):
         if read < limit:
             row, rest = divmod(read, unit.row_words)
             line[row % unit.rows, rest] = read
+            if (row % unit.rows, rest) in gone:
+                between.append(iteration - gone.pop((row % unit.rows, rest)))
+            came[row % unit.rows, rest] = iteration
             read += 1
             reads.append(iteration)
         if leaves:
             _, (row, column), word = order[emitted]
             inside = 0 <= row < unit.height and 0 <= column < unit.width
-            out.append(line[row % unit.rows, column * unit.pixel_words + word] if inside else None)
+            at = row % unit.rows, column * unit.pixel_words + word
+            out.append(line[at] if inside else None)
+            if inside:
+                between.append(iteration - came[at])
+                gone[at] = iteration
             writes.append(iteration)
             emitted += 1
     assert (read, emitted) == (unit.in_words, len(order))
-    return out, reads, writes
+    for (row, rest), last in gone.items():  # replaced by the next frame
+        between.append(unit.cycles + reads[row * unit.row_words + rest] - last)
+    return out, reads, writes, min(between, default=None)
 
 
 @pytest.mark.parametrize("seed", range(150))
 def test_window_unit_word_by_word(seed):
     unit = random_unit(np.random.default_rng(seed))
-    out, reads, writes = run(unit)
+    out, reads, writes, distance = run(unit)
     # the window of numbered words, by the definition
     numbers = np.arange(unit.in_words).reshape(1, unit.height, unit.width, unit.pixel_words)
     padded = unit.window.padded(numbers, -1)
@@ -63,6 +73,7 @@ def test_window_unit_word_by_word(seed):
     assert [-1 if word is None else word for word in out] == split.reshape(-1).tolist()
     assert unit.reads().tolist() == reads
     assert unit.writes().tolist() == writes
+    assert unit.distance == distance
     assert unit.cycles == max(reads[-1], writes[-1]) + 1
 
 
