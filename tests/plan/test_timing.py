@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The timing of whole designs: by hand, and depths that are given or looked for."""
 
+import collections
 from itertools import product
 
 import numpy as np
 import pytest
+import test_random_networks as networks
+from random_designs import random_case
 from test_design import chain, design_of
 from test_events import simulate
 from test_fifo import model_of
@@ -15,13 +18,14 @@ from flow.ir.graph import Graph
 from flow.ir.types import IntType
 from flow.ir.window import Window
 from flow.plan.design import build_design
-from flow.plan.events import piped
+from flow.plan.events import EventModel, piped
+from flow.plan.fifo import PIPELINES
 from flow.plan.fifo_search import cheapest, price, worthwhile
 from flow.plan.layers import layers_of
 from flow.plan.pipeline import pipeline_depth
 from flow.plan.plan import LayerPlan, Plan, divisors
-from flow.plan.processes import Gearbox, schedule
-from flow.plan.timing import timed
+from flow.plan.processes import Gearbox, Schedule, schedule
+from flow.plan.timing import _Judge, timed
 
 ONE = np.ones(1, np.int64)
 U4, I16 = IntType(4, signed=False), IntType(16, signed=True)
@@ -218,3 +222,29 @@ def test_bare_step_function():
         timing = timed(design, *named(design))[1]
         assert timing.interval == max(p.cycles + pipeline_depth(p) for p in design.processes)
         assert timing.latency >= timing.interval
+
+
+@pytest.mark.parametrize("seed", range(0, 84, 2))
+def test_chosen_depths_hold_with_other_pipelines(seed):
+    """The pace is kept with pipelines as assumed; with none, and with deeper ones, nothing stops."""
+    design = random_case(seed, networks.layer_network(seed), collections.Counter()).design
+    sized, timing = timed(design, *named(design))
+    depths = [stream.depth for stream in sized.streams]
+    assert timing.interval == model_of(design).interval(depths) == model_of(design).slowest
+    assert [model_of(design, times).deadlock(depths) for times in PIPELINES] == [None] * len(PIPELINES)
+
+
+def test_pace_that_only_a_deep_pipeline_keeps_is_refused():
+    """A copier on the short branch holds five words in its pipeline, if that is as deep as assumed; else none."""
+    every = np.arange(8)
+    copies, slow = Schedule((every,), (every,), 8), Schedule((every,), (np.arange(4, 12),), 12)
+    fork, join = Schedule((every,), (every, every), 8), Schedule((every, every), (every,), 8)
+    edges = [(0, 0, 1, 0), (1, 0, 2, 0), (1, 1, 3, 0), (2, 0, 4, 0), (3, 0, 4, 1)]
+    models = [EventModel([copies, fork, slow, piped(copies, 5 * times), join], edges) for times in PIPELINES]
+    shallow, deep = [2, 2, 2, 2, 2], [2, 2, 9, 2, 9]
+    assert [model.deadlock(shallow) is None for model in models] == [False, True, True]
+    interval = models[1].interval(shallow)
+    judge = _Judge(models, deep, interval)
+    assert models[1].still_steady(shallow, interval, judge.frame) is not None
+    assert judge.holds(deep)
+    assert not judge.holds(shallow)
