@@ -181,8 +181,8 @@ def apart(net, spatial):
 
 
 def shuffled(net, x, depth_last):
-    block = net.pick(1, 2, 3)
-    wide = net.step(net.convolution(x, outputs=block * block * net.pick(1, 4)))
+    block = net.pick(1, 2, 3), net.pick(1, 2, 3)
+    wide = net.step(net.convolution(x, outputs=math.prod(block) * net.pick(1, 4)))
     return net.add(PixelShuffle("shuffle", wide, block, depth_last))
 
 

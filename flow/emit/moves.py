@@ -66,14 +66,16 @@ def add_pixel_shuffle(text: SimpleNamespace, process: LayerProcess, options: Hls
     assert isinstance(layer.op, PixelShuffle)
     add_layer(text, process, options)
     height, width, channels = layer.x.shape
-    block, words = layer.op.block, layer.acc.shape[-1] // process.in_lanes
+    (rows, columns), words = layer.op.block, layer.acc.shape[-1] // process.in_lanes
     pixel = channels // process.in_lanes
     # from one row of a block to the next, from one pixel, from one word
-    steps = (block * words, words, 1) if layer.op.depth_last else (block, 1, block * block)
+    steps = (columns * words, words, 1) if layer.op.depth_last else (columns, 1, rows * columns)
     text.header = _header(
-        process, options, f"{shape_text(layer.x.shape)}, blocks of {block} x {block} pixels out of channels"
+        process, options, f"{shape_text(layer.x.shape)}, blocks of {rows} x {columns} pixels out of channels"
     )
-    vars(text).update(height=height, width=width, block=block, words=words, pixel_words=pixel, steps=steps)
+    vars(text).update(
+        height=height, width=width, rows=rows, columns=columns, words=words, pixel_words=pixel, steps=steps
+    )
 
 
 def _header(process: LayerProcess, options: HlsOptions, what: str) -> list[str]:

@@ -244,7 +244,7 @@ def depth_to_space(context: Context, node: onnx.NodeProto, attributes: Attribute
     if depth % (block * block):
         raise Refused(f"{depth} channels do not make blocks of {block} x {block}", "check the export")
     last = context.channels_last(x)
-    made = DepthToSpace(f"{output}:pixels", last, block, mode == "DCR")
+    made = DepthToSpace(f"{output}:pixels", last, (block, block), mode == "DCR")
     shape = (height * block, width * block, depth // (block * block))
     context.channels_first(output, context.add(made, shape))
 

@@ -258,10 +258,12 @@ class ExactElements:
                     return node.value
             case Upsample(x=x, factors=factors):
                 source = tuple(i // factor for i, factor in zip(inner, factors, strict=True))
-            case DepthToSpace(x=x, block=block):
-                (y, row), (z, column), c = divmod(inner[0], block), divmod(inner[1], block), inner[2]
+            case DepthToSpace(x=x, block=(rows, columns)):
+                (y, row), (z, column), c = divmod(inner[0], rows), divmod(inner[1], columns), inner[2]
                 channels = self.shapes[node.name][2]
-                depth = (row * block + column) * channels + c if node.depth_last else (c * block + row) * block + column
+                depth = (c * rows + row) * columns + column
+                if node.depth_last:
+                    depth = (row * columns + column) * channels + c
                 source = (y, z, depth)
         return x, ((*lead, *source) if x not in self.parameters else source)
 

@@ -223,16 +223,16 @@ class DepthToSpace(Node):
     """Channels of (height, width, channels) become blocks of pixels.
 
     Attributes:
-        x: (height, width, block * block * channels).
-        block: The size of a block.
-        depth_last: Whether channel ``(row * block + column) * channels + c`` goes to pixel (row, column) of the
-            block (ONNX mode DCR); else channel ``(c * block + row) * block + column`` does (CRD).
+        x: (height, width, rows * columns * channels).
+        block: Rows and columns of a block.
+        depth_last: Whether channel ``(row * columns + column) * channels + c`` goes to pixel (row, column) of the
+            block (ONNX mode DCR); else channel ``(c * rows + row) * columns + column`` does (CRD).
     """
 
     operands: ClassVar[tuple[str, ...]] = ("x",)
 
     x: str
-    block: int
+    block: tuple[int, int]
     depth_last: bool
 
 
@@ -479,11 +479,11 @@ def _shape(node: ModelOp, shapes: dict[str, Shape]) -> Shape:
             return tuple(b + size + a for size, b, a in zip(shapes[x], before, after, strict=True))
         case Upsample(x=x, factors=factors):
             return tuple(size * factor for size, factor in zip(shapes[x], factors, strict=True))
-        case DepthToSpace(x=x, block=block):
-            if len(shapes[x]) != 3 or shapes[x][-1] % (block * block):
-                raise ValueError(f"blocks of {block} x {block} of {shapes[x]}")
+        case DepthToSpace(x=x, block=(rows, columns)):
+            if len(shapes[x]) != 3 or shapes[x][-1] % (rows * columns):
+                raise ValueError(f"blocks of {rows} x {columns} of {shapes[x]}")
             height, width, depth = shapes[x]
-            return height * block, width * block, depth // (block * block)
+            return height * rows, width * columns, depth // (rows * columns)
         case LeakyRelu(x=x, slope=slope):
             return _unchanged(shapes[x], slope.shape)
         case ArgMax(x=x, axis=axis, count=count, keep=keep):

@@ -99,32 +99,33 @@ class PixelShuffle(Node):
     """Channels become blocks of pixels.
 
     Attributes:
-        x: (height, width, block * block * channels).
-        block: The size of a block.
-        depth_last: Whether channel ``(row * block + column) * channels + c`` goes to pixel (row, column) of the
-            block; else channel ``(c * block + row) * block + column`` does.
+        x: (height, width, rows * columns * channels).
+        block: Rows and columns of a block.
+        depth_last: Whether channel ``(row * columns + column) * channels + c`` goes to pixel (row, column) of the
+            block; else channel ``(c * rows + row) * columns + column`` does.
     """
 
     operands: ClassVar[tuple[str, ...]] = ("x",)
 
     x: str
-    block: int
+    block: tuple[int, int]
     depth_last: bool
 
     def infer(self, x: TensorType) -> TensorType:
-        height, width, depth = x.shape
-        shape = (height * self.block, width * self.block, depth // self.block**2)
+        (rows, columns), (height, width, depth) = self.block, x.shape
+        shape = (height * rows, width * columns, depth // (rows * columns))
         if x.lo.size == 1:
             return TensorType(shape, x.element, x.lo, x.hi)
-        # each channel of the result comes from block * block channels
+        # each channel of the result comes from rows * columns channels
         split = (-1, shape[-1]) if self.depth_last else (shape[-1], -1)
         axis = 0 if self.depth_last else 1
         lo, hi = over_channels(x, depth)
         return TensorType(shape, x.element, lo.reshape(split).min(axis), hi.reshape(split).max(axis))
 
     def verify(self, x: TensorType) -> None:
-        if len(x.shape) != 3 or x.shape[-1] % self.block**2:
-            raise VerifyError(f"'{self.name}': blocks of {self.block} x {self.block} of {x.shape}")
+        rows, columns = self.block
+        if len(x.shape) != 3 or min(rows, columns) < 1 or x.shape[-1] % (rows * columns):
+            raise VerifyError(f"'{self.name}': blocks of {rows} x {columns} of {x.shape}")
 
     def evaluate(self, x: Ints) -> Ints:
         return depth_to_space(x, self.block, depth_last=self.depth_last)

@@ -122,6 +122,10 @@ TRANSPOSED = {
     "stride one": (1, 1, 0, 3, 1, 1),
     "dilated": (2, 1, 0, 3, 2, 1),
     "gaps": (4, 0, 1, 2, 1, 1),
+    "strides that differ": ((2, 3), 1, 1, 4, 1, 2),
+    "rows alone": ((2, 1), 0, 0, 3, 1, 1),
+    "columns alone": ((1, 3), 1, 0, 3, 1, 1),
+    "columns alone, cut off": ((1, 2), 1, 0, 4, 1, 1),
 }
 
 
@@ -130,7 +134,8 @@ TRANSPOSED = {
 def test_transposed_convolutions(case, by_channel):
     stride, pad, more, kernel, dilation, groups = TRANSPOSED[case]
     scale = np.random.default_rng(3).uniform(0.1, 0.2, (1, 1, 1, 6)) if by_channel else 0.125
-    window = Window((kernel,) * 2, (stride,) * 2, (dilation,) * 2, (pad,) * 2, (pad - more,) * 2)
+    strides = stride if isinstance(stride, tuple) else (stride,) * 2
+    window = Window((kernel,) * 2, strides, (dilation,) * 2, (pad,) * 2, (pad - more,) * 2)
     kinds = assert_exact(
         Input("x", (5, 6, 4)),
         quant("a", "x"),
@@ -138,7 +143,7 @@ def test_transposed_convolutions(case, by_channel):
         ConvTranspose("c", "a", "w", window, groups),
         quant("y", "c", 0.31),
     )
-    assert ("PixelShuffle" in kinds) == (stride > 1)
+    assert ("PixelShuffle" in kinds) == (strides[0] > 1)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "more"), [(1, 3, 0), (2, 2, 1), (3, 3, 0), (3, 2, 0), (4, 2, 0)])
@@ -227,7 +232,7 @@ def test_channels_joined_split_padded_repeated_and_shuffled():
         weights("w", 3, 3, 8, 8),
         Conv("cc", "u", "w", Window.of((3, 3), (2, 2)), 1),
         quant("e", "cc", 0.5),
-        DepthToSpace("ds", "e", 2, False),
+        DepthToSpace("ds", "e", (2, 2), False),
         quant("y", "ds", 0.7, bits=3),
     )
 

@@ -39,8 +39,6 @@ def transposed_convolution(b: Builder, node: ConvTranspose) -> None:
     whole = weights_of(b.graph, node, node.weight)
     shape, result = b.shapes[node.x], b.shapes[node.name]
     lowered = as_convolution(node.window, shape[:-1], result[:-1], node.groups)
-    if len(set(lowered.blocks)) > 1:
-        raise refused(node, f"its strides {lowered.blocks} differ", "use one stride for both axes")
     kernel = (*node.window.kernel, shape[-1] // node.groups, result[-1])
     levels = lowered.weights(whole.levels.reshape(kernel))
     if whole.by_row:
@@ -49,10 +47,10 @@ def transposed_convolution(b: Builder, node: ConvTranspose) -> None:
         steps = np.broadcast_to(np.tile(whole.steps[0], prod(lowered.blocks)), levels.shape)
     outputs = levels.shape[-1]
     weights = Weights(levels.reshape(-1, outputs), steps.reshape(-1, outputs), whole.by_row)
-    block = lowered.blocks[0]
-    name = f"{node.name}:phases" if block > 1 else node.name
+    phases = prod(lowered.blocks) > 1
+    name = f"{node.name}:phases" if phases else node.name
     made, encoding = _windowed(b, node, name, weights, lowered.window, 1)
-    if block == 1:
+    if not phases:
         b.give(node, made, encoding)
         return
     b.add(made)
@@ -94,9 +92,13 @@ def _shuffled(b: Builder, node: ModelOp, phases: str, blocks: Shape, encoding: E
         raise refused(node, "its phases have unlike scales", "use one scale for the whole tensor in front of it")
     merged = Encoding.of(scale[:outputs], offset[:outputs])
     wanted = (1,) * (3 - len(b.shapes[node.name])) + b.shapes[node.name]
-    pixels: PixelShuffle | Flatten = PixelShuffle(node.name, phases, blocks[0], depth_last=True)
-    if len(blocks) == 1:  # of a sequence they already lie in order
-        pixels = Flatten(node.name, phases, (1, b.types[phases].size // outputs, outputs))
+    height = b.types[phases].shape[0] if len(blocks) == 2 else 1
+    if prod(blocks[:-1]) == 1:  # those of a row already lie in order
+        pixels: PixelShuffle | Flatten = Flatten(
+            node.name, phases, (height, b.types[phases].size // outputs // height, outputs)
+        )
+    else:
+        pixels = PixelShuffle(node.name, phases, (blocks[0], blocks[1]), depth_last=True)
     if pixels.infer(b.types[phases]).shape == wanted:
         b.give(node, pixels, merged)
         return
