@@ -249,7 +249,7 @@ def test_a_difference_and_a_square():
     )
 
 
-IMAGE = (Input("x", (4, 4, 2)), quant("a", "x"))
+IMAGE = (Input("x", (4, 4, 2)), quant("x4", "x"), Pool("a", "x4", "max", SAME, False))
 REFUSED = {
     "a pad that is no level": (
         (*IMAGE, Pad("p", "a", (1, 1, 0), (1, 1, 0), 0.1), quant("y", "p")),
