@@ -27,6 +27,11 @@ def quant(x, output, scale="step"):
     return node("Quant", f"{x} {scale} zero bits", output, QONNX, signed=1, narrow=0, rounding_mode="ROUND")
 
 
+def moved(x, order):
+    """``b``: ``x`` in the shape ``s``, its axes in another order, in the shape ``u``."""
+    return node("Reshape", f"{x} s", "r"), node("Transpose", "r", "t", perm=order), node("Reshape", "t u", "b")
+
+
 def weights(*shape):
     return RNG.integers(-3, 4, shape) * 0.5
 
@@ -80,6 +85,76 @@ CASES = {
         [node("Pad", "q p", "t"), node("Flatten", "t", "f"), node("MatMul", "f w", "m"), quant("m", "y")],
         {"p": ints(0, 0, 1, 0, 0, 0, 0, 1), "w": weights(24, 5)},
         "Padding Flatten Dense Step",
+    ),
+    "channel shuffle": (
+        (6, 2, 3),
+        [
+            node("Conv", "q w", "c", group=2),
+            quant("c", "a"),
+            *(
+                node("Reshape", "a s", "r"),
+                node("Transpose", "r", "t", perm=[0, 2, 1, 3, 4]),
+                node("Reshape", "t u", "b"),
+            ),
+            node("Conv", "b v", "d", group=6, pads=[1, 1, 1, 1]),
+            quant("d", "y"),
+        ],
+        {"w": weights(6, 3, 1, 1), "v": weights(6, 1, 3, 3), "s": ints(1, 2, 3, 2, 3), "u": ints(1, 6, 2, 3)},
+        "Convolution Step ChannelShuffle Convolution Step",
+    ),
+    "channel shuffle without a convolution": (
+        (6, 2, 3),
+        [
+            *(
+                node("Reshape", "q s", "r"),
+                node("Transpose", "r", "t", perm=[0, 2, 1, 3, 4]),
+                node("Reshape", "t u", "b"),
+            ),
+            node("Add", "b c", "m"),
+            quant("m", "y"),
+        ],
+        {"s": ints(0, 3, 2, -1, 3), "u": ints(1, 6, 2, 3), "c": np.linspace(0, 1, 6).reshape(6, 1, 1)},
+        "ChannelShuffle Step",
+    ),
+    "pixel unshuffle": (
+        (2, 4, 6),
+        [
+            *moved("q", [0, 1, 3, 5, 2, 4]),
+            node("Conv", "b w", "d"),
+            quant("d", "y"),
+        ],
+        {"w": weights(3, 12, 1, 1), "s": ints(1, 2, 2, 2, 2, 3), "u": ints(1, 12, 2, 2)},
+        "PixelUnshuffle Dense Step",
+    ),
+    "pixel shuffle written out": (
+        (12, 2, 3),
+        [
+            *moved("q", [0, 1, 4, 2, 5, 3]),
+            quant("b", "y"),
+        ],
+        {"s": ints(1, 2, 2, 3, 2, 3), "u": ints(1, 2, 4, 9)},
+        "PixelShuffle Step",
+    ),
+    "pixels of a sequence": (
+        (6, 4),
+        [
+            *moved("q", [0, 1, 3, 2]),
+            node("Conv", "b w", "d"),
+            quant("d", "y"),
+        ],
+        {"w": weights(3, 2, 3), "s": ints(1, 2, 3, 4), "u": ints(1, 2, 12)},
+        "ChannelShuffle Flatten Flatten Convolution Step",
+    ),
+    "space to depth": (
+        (3, 4, 6),
+        [
+            quant("q", "a", "scales"),
+            node("SpaceToDepth", "a", "b", blocksize=2),
+            node("Conv", "b w", "d"),
+            quant("d", "y"),
+        ],
+        {"w": weights(3, 12, 1, 1), "scales": np.array([0.25, 0.5, 0.125]).reshape(1, 3, 1, 1)},
+        "Step PixelUnshuffle Dense Step",
     ),
     "strides that differ": (
         (2, 3, 4),

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from flow.frontend.context import Array, Attributes, Context, Refused
-from flow.ir.model import Concat, DepthToSpace, Pad, Reshape, Shape, Slice, Unary, Upsample
+from flow.ir.model import Concat, DepthToSpace, Pad, Reshape, Shape, Slice, SpaceToDepth, Unary, Upsample
 
 
 def concat(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
@@ -256,14 +256,9 @@ def space_to_depth(context: Context, node: onnx.NodeProto, attributes: Attribute
     channels, height, width = context.shapes[x]
     if height % block or width % block:
         raise Refused(f"{height} x {width} pixels do not fall into blocks of {block}", "check the export")
-    parts = []
-    for row in range(block):
-        for column in range(block):
-            part = f"{output}:{row}_{column}"
-            _cut(context, part, x, {1: range(row, height, block), 2: range(column, width, block)})
-            parts.append(part)
-    shape = (channels * block * block, height // block, width // block)
-    context.add(Concat(output, tuple(parts), 0), shape)
+    made = SpaceToDepth(f"{output}:channels", context.channels_last(x), (block, block))
+    shape = (height // block, width // block, channels * block * block)
+    context.channels_first(output, context.add(made, shape))
 
 
 def _image(context: Context, x: str) -> str:

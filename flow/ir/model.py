@@ -236,6 +236,34 @@ class DepthToSpace(Node):
     depth_last: bool
 
 
+@dataclass(frozen=True, eq=False)
+class SpaceToDepth(Node):
+    """Blocks of pixels of (height, width, channels) become channels.
+
+    Channel ``(row * columns + column) * channels + c`` is channel ``c`` of pixel (row, column) of the block.
+
+    Attributes:
+        x: (height, width, channels), whole blocks.
+        block: Rows and columns of a block.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    block: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Permute(Node):
+    """The elements along an axis of the frame in another order: place ``i`` holds what was at ``order[i]``."""
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    axis: int
+    order: tuple[int, ...]
+
+
 BinaryKind: TypeAlias = Literal["add", "sub", "mul", "div", "pow"]
 
 
@@ -376,6 +404,8 @@ ModelOp: TypeAlias = (
     | Pad
     | Upsample
     | DepthToSpace
+    | SpaceToDepth
+    | Permute
     | Binary
     | Unary
     | Clip
@@ -404,6 +434,8 @@ MODEL_OPS: tuple[type[ModelOp], ...] = (
     Pad,
     Upsample,
     DepthToSpace,
+    SpaceToDepth,
+    Permute,
     Binary,
     Unary,
     Clip,
@@ -484,6 +516,16 @@ def _shape(node: ModelOp, shapes: dict[str, Shape]) -> Shape:
                 raise ValueError(f"blocks of {rows} x {columns} of {shapes[x]}")
             height, width, depth = shapes[x]
             return height * rows, width * columns, depth // (rows * columns)
+        case SpaceToDepth(x=x, block=(rows, columns)):
+            if len(shapes[x]) != 3 or shapes[x][0] % rows or shapes[x][1] % columns:
+                raise ValueError(f"blocks of {rows} x {columns} of {shapes[x]}")
+            height, width, channels = shapes[x]
+            return height // rows, width // columns, rows * columns * channels
+        case Permute(x=x, axis=axis, order=order):
+            _check_axes((axis,), shapes[x])
+            if sorted(order) != list(range(shapes[x][axis])):
+                raise ValueError(f"{order} is no order of axis {axis} of {shapes[x]}")
+            return shapes[x]
         case LeakyRelu(x=x, slope=slope):
             return _unchanged(shapes[x], slope.shape)
         case ArgMax(x=x, axis=axis, count=count, keep=keep):

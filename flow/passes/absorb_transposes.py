@@ -31,6 +31,7 @@ from flow.ir.model import (
     ModelGraph,
     ModelOp,
     Pad,
+    Permute,
     Pool,
     Quant,
     Reduce,
@@ -38,6 +39,7 @@ from flow.ir.model import (
     Shape,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
     Unary,
     Upsample,
@@ -46,9 +48,23 @@ from flow.ir.model import (
 )
 from flow.ir.types import Reals
 
-_ANY_ORDER = (Unary, Clip, LeakyRelu, BatchNorm, Quant, BipolarQuant, Binary, Concat, Slice, Pad, Upsample, Reduce)
+_ANY_ORDER = (
+    Unary,
+    Clip,
+    LeakyRelu,
+    BatchNorm,
+    Quant,
+    BipolarQuant,
+    Binary,
+    Concat,
+    Slice,
+    Permute,
+    Pad,
+    Upsample,
+    Reduce,
+)
 """What works on the axes in whatever order they are stored, and leaves them in it."""
-_CHANNELS_LAST = (Conv, ConvTranspose, Pool, DepthToSpace, MatMul)
+_CHANNELS_LAST = (Conv, ConvTranspose, Pool, DepthToSpace, SpaceToDepth, MatMul)
 """What needs the channels last."""
 _IMAGES = (2, 3)  # axes of a sequence, of an image
 
@@ -124,7 +140,7 @@ class _Absorber:
         Of several axes that are left alone it is the first, which ONNX has the channels in.
         """
         match node:
-            case Concat(axis=axis):
+            case Concat(axis=axis) | Permute(axis=axis):
                 return axis
             case Pad(before=before, after=after):
                 return _left_alone([bool(b or a) for b, a in zip(before, after, strict=True)])
@@ -155,7 +171,7 @@ class _Absorber:
                 self._keep(_with_parameters(node, axes), activations, axes)
             case Binary():
                 self._binary(node, activations)
-            case Concat(axis=axis):
+            case Concat(axis=axis) | Permute(axis=axis):
                 self._keep(replace(node, axis=axes[axis]), activations, axes)
             case Softmax(axis=axis):
                 self._keep(replace(node, axis=axes[axis]), activations, axes)
