@@ -146,6 +146,32 @@ def test_transposed_convolutions(case, by_channel):
     assert ("PixelShuffle" in kinds) == (strides[0] > 1)
 
 
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_transposed_convolutions_of_channels_with_unlike_scales(kernel):
+    """Phases whose taps see other channels, or none at all, still have one scale for each output."""
+    rng = np.random.default_rng(8)
+    sparse = rng.integers(-3, 4, (kernel, kernel, 4, 3)) * (rng.random((kernel, kernel, 4, 3)) < 0.4)
+    assert_exact(
+        Input("x", (3, 4, 4)),
+        quant("a", "x", np.array([0.25, 0.375, 0.5, 2.0])),
+        QuantizedConstant("w", sparse, np.array(0.5)),
+        ConvTranspose("c", "a", "w", Window((kernel,) * 2, (3, 2), (1, 1), (0, 0), (0, 0)), 1),
+        quant("y", "c", 0.61),
+    )
+
+
+def test_phases_with_unlike_offsets_are_refused():
+    nodes = (
+        Input("x", (3, 4, 4)),
+        quant("a", "x", zero=3.0),
+        weights("w", 3, 3, 4, 3),
+        ConvTranspose("c", "a", "w", Window((3, 3), (2, 2), (1, 1), (0, 0), (0, 0)), 1),
+        quant("y", "c", 0.61),
+    )
+    with pytest.raises(UnsupportedModelError, match="its phases have unlike offsets"):
+        integerize(Graph(nodes, ("y",)))
+
+
 @pytest.mark.parametrize(("kernel", "stride", "more"), [(1, 3, 0), (2, 2, 1), (3, 3, 0), (3, 2, 0), (4, 2, 0)])
 def test_transposed_convolutions_of_a_sequence(kernel, stride, more):
     """Their phases lie in order: no shuffle."""

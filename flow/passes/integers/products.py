@@ -14,7 +14,7 @@ from flow.ir.window import Window
 from flow.passes.integers.builder import WIDEST, Builder
 from flow.passes.integers.encoding import Encoding
 from flow.passes.integers.transposed import as_convolution
-from flow.passes.integers.weights import Weights, integer_product, refused, weights_of
+from flow.passes.integers.weights import Weights, in_common_phases, integer_product, refused, weights_of
 
 
 def matmul(b: Builder, node: MatMul) -> None:
@@ -49,7 +49,7 @@ def transposed_convolution(b: Builder, node: ConvTranspose) -> None:
     weights = Weights(levels.reshape(-1, outputs), steps.reshape(-1, outputs), whole.by_row)
     phases = prod(lowered.blocks) > 1
     name = f"{node.name}:phases" if phases else node.name
-    made, encoding = _windowed(b, node, name, weights, lowered.window, 1)
+    made, encoding = _windowed(b, node, name, weights, lowered.window, 1, prod(lowered.blocks))
     if not phases:
         b.give(node, made, encoding)
         return
@@ -58,9 +58,12 @@ def transposed_convolution(b: Builder, node: ConvTranspose) -> None:
 
 
 def _windowed(
-    b: Builder, node: Conv | ConvTranspose, name: str, weights: Weights, window: Window, groups: int
+    b: Builder, node: Conv | ConvTranspose, name: str, weights: Weights, window: Window, groups: int, phases: int = 1
 ) -> tuple[Dense | Convolution, Encoding]:
-    """The product called ``name`` of the input of ``node``; one of one tap is a matrix product at every position."""
+    """The product called ``name`` of the input of ``node``; one of one tap is a matrix product at every position.
+
+    Its outputs fall into so many ``phases``; what is the same output in each has one scale.
+    """
     tensor, inputs = b.integers(node.x, node)
     zero = inputs.level_of(Fraction(0))
     if window.pads and zero is None:
@@ -73,6 +76,8 @@ def _windowed(
     channel = np.arange(len(weights.levels))[:, None] % rows
     group = np.arange(outputs)[None, :] // (outputs // groups)
     integers, encoding = integer_product(node, weights, inputs, channel + group * rows)
+    if phases > 1:
+        integers, encoding = in_common_phases(node, integers, encoding, phases)
     if prod(window.kernel) == 1 and set(window.strides) == {1} and not window.pads and groups == 1:
         return narrowest(b, node, Dense(name, tensor, integers, WIDEST)), encoding
     weight = integers.reshape(*window.kernel, rows, outputs)
@@ -87,9 +92,12 @@ def _shuffled(b: Builder, node: ModelOp, phases: str, blocks: Shape, encoding: E
     """The phases of a transposed convolution put together, without what lies beyond its last output."""
     outputs, count = b.shapes[node.name][-1], prod(blocks)
     scale, offset = encoding.channels(outputs * count)
-    # phases have steps of their own where their inputs have unlike scales
-    if scale != scale[:outputs] * count or offset != offset[:outputs] * count:
-        raise refused(node, "its phases have unlike scales", "use one scale for the whole tensor in front of it")
+    if offset != offset[:outputs] * count:
+        raise refused(
+            node,
+            "its phases have unlike offsets: each adds the zero point of its input with weights of its own",
+            "quantise its input with zero point 0",
+        )
     merged = Encoding.of(scale[:outputs], offset[:outputs])
     wanted = (1,) * (3 - len(b.shapes[node.name])) + b.shapes[node.name]
     height = b.types[phases].shape[0] if len(blocks) == 2 else 1
