@@ -156,6 +156,12 @@ CASES = {
         {"w": weights(3, 12, 1, 1), "scales": np.array([0.25, 0.5, 0.125]).reshape(1, 3, 1, 1)},
         "Step PixelUnshuffle Dense Step",
     ),
+    "gather of channels": (
+        (3, 2, 5),
+        [node("Gather", "q i", "t", axis=1), node("Conv", "t w", "d"), quant("d", "y")],
+        {"i": ints(2, 0, 1), "w": weights(2, 3, 2, 2)},
+        "Convolution Step",
+    ),
     "strides that differ": (
         (2, 3, 4),
         [node("ConvTranspose", "q w", "t", strides=[3, 2], pads=[1, 0, 0, 0]), quant("t", "y")],

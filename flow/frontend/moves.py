@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from flow.frontend.context import Array, Attributes, Context, Refused
-from flow.ir.model import Concat, DepthToSpace, Pad, Reshape, Shape, Slice, SpaceToDepth, Unary, Upsample
+from flow.ir.model import Concat, DepthToSpace, Pad, Permute, Reshape, Shape, Slice, SpaceToDepth, Unary, Upsample
 
 
 def concat(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
@@ -109,6 +109,33 @@ def _cut(context: Context, output: str, x: str, cuts: dict[int, range]) -> None:
         return
     start, stop, step = (tuple(getattr(places, part) for places in kept) for part in ("start", "stop", "step"))
     context.add(Slice(output, x, start, stop, step), tuple(len(places) for places in kept))
+
+
+def gather(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
+    """Of an activation: one place along an axis, some that are equally far apart, or all in another order."""
+    x, output, axis = node.input[0], node.output[0], int(attributes.get("axis", 0))
+    indices = context.array(node.input[1], "indices").astype(int)
+    if x in context.known:
+        context.known[output] = np.take(context.known[x], indices, axis)
+        return
+    place, shape = context.frame_axis(x, axis), context.shapes[context.operand(x)]
+    size = shape[place]
+    if indices.ndim > 1 or indices.size == 0 or not bool(((indices >= -size) & (indices < size)).all()):
+        raise Refused(f"its indices of shape {list(indices.shape)} are no places of {size}", "check the export")
+    places = [int(index) % size for index in indices.reshape(-1)]
+    step = places[1] - places[0] if len(places) > 1 else 1
+    even = range(places[0], places[-1] + 1, step) if step > 0 else range(0)
+    if places == list(even):
+        name = output if indices.ndim else f"{output}:place"
+        _cut(context, name, x, {place: even})
+        if not indices.ndim:
+            context.reshaped(output, name, (*shape[:place], *shape[place + 1 :]))
+    elif sorted(places) == list(range(size)):
+        context.add(Permute(output, x, place, tuple(places)), shape)
+    else:
+        raise Refused(
+            f"its indices {places} are neither equally far apart nor all in another order", "use Slice and Concat"
+        )
 
 
 def pad(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:

@@ -171,7 +171,11 @@ class _Absorber:
                 self._keep(_with_parameters(node, axes), activations, axes)
             case Binary():
                 self._binary(node, activations)
-            case Concat(axis=axis) | Permute(axis=axis):
+            case Concat(axis=axis):
+                renamed = {name: self._parameter(name, axes) for name in node.inputs if name in self.parameters}
+                xs = tuple(renamed.get(name, name) for name in node.xs)
+                self._keep(replace(node, xs=xs, axis=axes[axis]), activations, axes)
+            case Permute(axis=axis):
                 self._keep(replace(node, axis=axes[axis]), activations, axes)
             case Softmax(axis=axis):
                 self._keep(replace(node, axis=axes[axis]), activations, axes)

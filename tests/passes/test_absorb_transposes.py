@@ -191,6 +191,12 @@ def test_what_needs_an_order_outweighs_what_shows_one():
     assert absorb_transposes(graph) is graph
 
 
+def test_a_constant_that_is_joined_is_turned_with_the_activation():
+    parameter = Constant("c", np.random.default_rng(2).normal(size=(2, 5, 6)))
+    found = assert_same(graph_of(Input("x", (3, 5, 6)), parameter, Concat("p", ("x", "c"), 0)))
+    assert infer_shapes(found)[found["p"].x] == (5, 6, 5)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_graphs(seed):
     """Chains and branches of everything that has axes, in random orders of axes."""

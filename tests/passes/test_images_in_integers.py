@@ -14,6 +14,7 @@ from flow.ir.model import (
     BatchNorm,
     Binary,
     Concat,
+    Constant,
     Conv,
     ConvTranspose,
     DepthToSpace,
@@ -292,6 +293,10 @@ REFUSED = {
     "a join along the height": (
         (*IMAGE, quant("b", "a", 0.5), Concat("c", ("a", "b"), 0), Unary("r", "relu", "c"), quant("y", "r")),
         "it joins along another axis than the channels",
+    ),
+    "a constant among channels": (
+        (*IMAGE, Constant("k", np.ones((4, 4, 1))), Concat("c", ("a", "k"), 2), quant("y", "c")),
+        "it joins the constant 'k'",
     ),
     "a sum over the width": (
         (*IMAGE, Reduce("r", "a", "sum", (1,), True), quant("y", "r")),
