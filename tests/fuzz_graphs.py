@@ -757,6 +757,37 @@ def pixels(b: Builder) -> Tensor:
     return replace(made, shape=(x.shape[0] // 4, x.shape[1] * 2, x.shape[2] * 2))
 
 
+def shuffled(b: Builder) -> Tensor:
+    """Channels in another order, pixels of channels, channels of pixels: each a reshape, a transposition, a reshape."""
+    x = b.operand(lambda x: spatial(x) and math.prod(x.shape) <= 512)
+    channels, *sizes = x.shape
+    kind = b.draw.pick("shuffle", ["channels", "unshuffle", "shuffle"], [4, 3, 2])
+    blocks = [b.draw.pick("block", [k for k in (1, 2, 3) if kind != "unshuffle" or n % k == 0]) for n in sizes]
+    parts = math.prod(blocks)
+    if kind == "channels":
+        parts = b.draw.pick("groups", [k for k in (2, 3, 4, 1) if channels % k == 0 and channels > k] or [1])
+    if (kind == "shuffle" and channels % parts) or parts == 1:
+        raise Skip
+    rank = len(sizes)
+    if kind == "channels":
+        split, order, shape = (parts, channels // parts, *sizes), (1, 0, *range(2, rank + 2)), x.shape
+    elif kind == "unshuffle":
+        x = b.ready(x)
+        split = (channels, *(p for n, k in zip(sizes, blocks, strict=True) for p in (n // k, k)))
+        pixels, inner = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
+        order = (0, *inner, *pixels) if b.draw.chance("channels outside", 60) else (*inner, 0, *pixels)
+        shape = (channels * parts, *(n // k for n, k in zip(sizes, blocks, strict=True)))
+    else:
+        x = b.ready(x, uniform=True)
+        split = (channels // parts, *blocks, *sizes)
+        pairs = [axis for place in range(rank) for axis in (1 + rank + place, 1 + place)]
+        order, shape = (0, *pairs), (channels // parts, *(n * k for n, k in zip(sizes, blocks, strict=True)))
+    made = b.put("Reshape", x, b.constant([1, *split], np.int64))
+    made = b.put("Transpose", made, perm=[0, *(axis + 1 for axis in order)])
+    made = b.put("Reshape", made, b.constant([1, *shape], np.int64))
+    return replace(made, shape=shape)
+
+
 def flattened(b: Builder) -> Tensor:
     x = b.operand(spatial)
     flat = (math.prod(x.shape),)
@@ -808,6 +839,7 @@ ITEMS: dict[Callable[[Builder], Tensor], int] = {
     padded: 3,
     resized: 3,
     pixels: 3,
+    shuffled: 3,
     flattened: 3,
     squeezed: 1,
 }

@@ -20,6 +20,7 @@ from random_designs import (
 
 from flow.backend import tools
 from flow.ir.dataflow import (
+    ChannelShuffle,
     Concatenation,
     Convolution,
     Dense,
@@ -28,6 +29,7 @@ from flow.ir.dataflow import (
     Lookup,
     Padding,
     PixelShuffle,
+    PixelUnshuffle,
     Pooling,
     Repeat,
     Selection,
@@ -181,9 +183,21 @@ def apart(net, spatial):
 
 
 def shuffled(net, x, depth_last):
-    block = net.pick(1, 2, 3)
-    wide = net.step(net.convolution(x, outputs=block * block * net.pick(1, 4)))
+    block = net.pick(1, 2, 3), net.pick(1, 2, 3)
+    wide = net.step(net.convolution(x, outputs=math.prod(block) * net.pick(1, 4)))
     return net.add(PixelShuffle("shuffle", wide, block, depth_last))
+
+
+def unshuffled(net, x, spatial):
+    """Channels of unlike ranges."""
+    block = tuple(net.pick(*(n for n in (1, 2, 3) if size % n == 0)) for size in spatial)
+    return net.add(PixelUnshuffle("unshuffle", net.step(net.convolution(x, window=Window.of((1, 1)))), block))
+
+
+def reordered(net, x, _):
+    wide = net.step(net.convolution(x, outputs=net.pick(2, 4)))
+    order = net.rng.permutation(net.types[wide].shape[-1])
+    return net.add(ChannelShuffle("reorder", wide, tuple(order.tolist())))
 
 
 def grouped(net, x, _):
@@ -215,8 +229,9 @@ def excited(net, x, spatial):
 
 
 def concatenated(net, x, _):
-    left = net.step(net.convolution(x, window=Window.of((1, 1))))
-    right = net.step(net.convolution(x, window=Window((3, 3), (1, 1), (1, 1), (1, 1), (1, 1))))
+    width = net.pick(None, 2, 4)  # of even widths several channels fit a word
+    left = net.step(net.convolution(x, window=Window.of((1, 1)), outputs=width))
+    right = net.step(net.convolution(x, window=Window((3, 3), (1, 1), (1, 1), (1, 1), (1, 1)), outputs=width))
     return net.add(Concatenation("both", net.pick((left, right), (right, x, left))))
 
 
@@ -249,6 +264,8 @@ KINDS = [
     lambda net, x, _: net.add(Repeat("repeat", x, (net.pick(1, 2, 3), net.pick(1, 2)))),
     lambda net, x, _: shuffled(net, x, True),
     lambda net, x, _: shuffled(net, x, False),
+    unshuffled,
+    reordered,
     lambda net, x, _: lookup(net, net.convolution(x)),
     residual,
 ]
@@ -305,6 +322,10 @@ def test_every_block_occurs(cases):
             seen[process.block, process.in_lanes > 1] += 1
             if isinstance(process.layer.op, Convolution) and process.layer.groups > 1 and process.block == "dense":
                 seen["grouped", process.in_lanes > 1] += 1
+            if process.block == "channel_shuffle" and process.in_lanes == process.layer.outputs:
+                seen["wires", True] += 1
     blocks = {"dense", "grouped", "lanewise", "window", "pool", "join", "gate", "concatenate", "select", "repeat"}
-    needed = {(block, wide) for block in blocks | {"pixel_shuffle", "Fork", "WindowProcess"} for wide in (False, True)}
+    blocks |= {"pixel_shuffle", "channel_shuffle", "Fork", "WindowProcess"}
+    needed = {(block, wide) for block in blocks for wide in (False, True)}
+    needed.add(("wires", True))
     assert needed <= seen.keys(), needed - seen.keys()

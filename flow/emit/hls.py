@@ -8,11 +8,11 @@ from typing import Any
 from flow.emit.cxx import identifiers, type_name
 from flow.emit.fileset import FileSet
 from flow.emit.joins import add_concatenate, add_gate, add_join
-from flow.emit.moves import add_fork, add_gearbox, add_pixel_shuffle, add_repeat, add_select
+from flow.emit.moves import add_channel_shuffle, add_fork, add_gearbox, add_pixel_shuffle, add_repeat, add_select
 from flow.emit.process_text import Dialect, HlsOptions, Names, add_layer, common, finish, layer_header
 from flow.emit.products import add_dense, add_lanewise
 from flow.emit.render import render, static
-from flow.emit.windows import add_padding, add_pool, add_window
+from flow.emit.windows import add_pool, add_window, add_window_layer
 from flow.ir.types import Bipolar, IntType
 from flow.plan.design import Design, Port
 from flow.plan.processes import Block, Fork, Gearbox, LayerProcess, WindowProcess
@@ -134,7 +134,7 @@ _LAYERS: Mapping[Block, Callable[[SimpleNamespace, LayerProcess, HlsOptions], No
     "step": lambda text, process, options: _add_step(text, process, options),
     "dense": add_dense,
     "lanewise": add_lanewise,
-    "window": add_padding,
+    "window": add_window_layer,
     "pool": add_pool,
     "join": add_join,
     "gate": add_gate,
@@ -142,6 +142,7 @@ _LAYERS: Mapping[Block, Callable[[SimpleNamespace, LayerProcess, HlsOptions], No
     "select": add_select,
     "repeat": add_repeat,
     "pixel_shuffle": add_pixel_shuffle,
+    "channel_shuffle": add_channel_shuffle,
 }
 
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C++ of what computes nothing: selections, repeats, pixel shuffles, forks, gearboxes."""
+"""The C++ of what computes nothing: selections, repeats, shuffles, forks, gearboxes."""
 
 from types import SimpleNamespace
 
+import numpy as np
+
 from flow.emit.cxx import table, type_name
 from flow.emit.process_text import HlsOptions, add_layer, layer_header, shape_text
-from flow.ir.dataflow import PixelShuffle, Repeat, Selection
+from flow.ir.dataflow import ChannelShuffle, PixelShuffle, Repeat, Selection
 from flow.ir.types import Ints, IntType
 from flow.plan.design import container_bits
 from flow.plan.processes import Fork, Gearbox, LayerProcess, kept_places
@@ -66,14 +68,34 @@ def add_pixel_shuffle(text: SimpleNamespace, process: LayerProcess, options: Hls
     assert isinstance(layer.op, PixelShuffle)
     add_layer(text, process, options)
     height, width, channels = layer.x.shape
-    block, words = layer.op.block, layer.acc.shape[-1] // process.in_lanes
+    (rows, columns), words = layer.op.block, layer.acc.shape[-1] // process.in_lanes
     pixel = channels // process.in_lanes
     # from one row of a block to the next, from one pixel, from one word
-    steps = (block * words, words, 1) if layer.op.depth_last else (block, 1, block * block)
+    steps = (columns * words, words, 1) if layer.op.depth_last else (columns, 1, rows * columns)
     text.header = _header(
-        process, options, f"{shape_text(layer.x.shape)}, blocks of {block} x {block} pixels out of channels"
+        process, options, f"{shape_text(layer.x.shape)}, blocks of {rows} x {columns} pixels out of channels"
     )
-    vars(text).update(height=height, width=width, block=block, words=words, pixel_words=pixel, steps=steps)
+    vars(text).update(
+        height=height, width=width, rows=rows, columns=columns, words=words, pixel_words=pixel, steps=steps
+    )
+
+
+def add_channel_shuffle(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
+    """The channels of every pixel in another order."""
+    layer = process.layer
+    assert isinstance(layer.op, ChannelShuffle)
+    add_layer(text, process, options)
+    order = np.array(layer.op.order)
+    constant = f"{text.identifier}_order"
+    text.tables.append(table(constant, "where each channel comes from", order, IntType.holding(0, len(order) - 1)))
+    text.header = _header(process, options, f"{shape_text(layer.x.shape)}, its channels in another order")
+    vars(text).update(
+        order=constant,
+        iterations=process.cycles,
+        in_words=process.in_words,
+        words=len(order) // process.in_lanes,
+        channels=len(order),
+    )
 
 
 def _header(process: LayerProcess, options: HlsOptions, what: str) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from flow.emit.cxx import codes, type_name
 from flow.emit.process_text import HlsOptions, add_layer, finish, layer_header, moved, number, shape_text
-from flow.ir.dataflow import Convolution, Padding, Pooling
+from flow.ir.dataflow import Convolution, Padding, PixelUnshuffle, Pooling
 from flow.ir.types import ElementType
 from flow.plan.layers import Layer
 from flow.plan.processes import LayerProcess, WindowProcess
@@ -27,15 +27,17 @@ def add_window(text: SimpleNamespace, process: WindowProcess, options: HlsOption
     _add_unit(text, unit, layer, process.element, layer.op.pad)
 
 
-def add_padding(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
-    """A layer that pads: a window of one tap."""
+def add_window_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
+    """A layer that is a window unit alone: it pads (a window of one tap), or makes channels of blocks of pixels."""
     layer = process.layer
     add_layer(text, process, options)
-    assert isinstance(layer.op, Padding)
-    text.header = layer_header(
-        process, options, [f"{layer.op.value} around {shape_text(layer.x.shape)}", *_geometry(process.unit)]
-    )
-    _add_unit(text, process.unit, layer, layer.y.element, layer.op.value)
+    assert isinstance(layer.op, Padding | PixelUnshuffle)
+    pad = layer.op.value if isinstance(layer.op, Padding) else 0
+    what = f"{pad} around {shape_text(layer.x.shape)}"
+    if isinstance(layer.op, PixelUnshuffle):
+        what = f"{shape_text(layer.x.shape)}, channels out of blocks of {shape_text(layer.op.block)} pixels"
+    text.header = layer_header(process, options, [what, *_geometry(process.unit)])
+    _add_unit(text, process.unit, layer, layer.y.element, pad)
 
 
 def _geometry(unit: WindowUnit) -> list[str]:

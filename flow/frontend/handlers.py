@@ -3,8 +3,6 @@
 
 from types import MappingProxyType
 
-import numpy as np
-
 from flow.frontend import activations, arithmetic, moves, qcdq, quantisers, reductions, shapes, windows
 from flow.frontend.activations import unary
 from flow.frontend.arithmetic import binary
@@ -30,7 +28,7 @@ HANDLERS = MappingProxyType[str, Handler](
         "Dropout": unary("identity"),
         "Elu": activations.elu,
         "Flatten": shapes.flatten,
-        "Gather": shapes.on_arrays(lambda array, indices, axis=0: np.take(array, indices, axis)),
+        "Gather": moves.gather,
         "Gelu": activations.gelu,
         "Gemm": arithmetic.gemm,
         "GlobalAveragePool": reductions.global_pool("mean"),

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from flow.frontend.context import Array, Attributes, Context, Refused
-from flow.ir.model import Concat, DepthToSpace, Pad, Reshape, Shape, Slice, Unary, Upsample
+from flow.ir.model import Concat, DepthToSpace, Pad, Permute, Reshape, Shape, Slice, SpaceToDepth, Unary, Upsample
 
 
 def concat(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
@@ -109,6 +109,33 @@ def _cut(context: Context, output: str, x: str, cuts: dict[int, range]) -> None:
         return
     start, stop, step = (tuple(getattr(places, part) for places in kept) for part in ("start", "stop", "step"))
     context.add(Slice(output, x, start, stop, step), tuple(len(places) for places in kept))
+
+
+def gather(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
+    """Of an activation: one place along an axis, some that are equally far apart, or all in another order."""
+    x, output, axis = node.input[0], node.output[0], int(attributes.get("axis", 0))
+    indices = context.array(node.input[1], "indices").astype(int)
+    if x in context.known:
+        context.known[output] = np.take(context.known[x], indices, axis)
+        return
+    place, shape = context.frame_axis(x, axis), context.shapes[context.operand(x)]
+    size = shape[place]
+    if indices.ndim > 1 or indices.size == 0 or not bool(((indices >= -size) & (indices < size)).all()):
+        raise Refused(f"its indices of shape {list(indices.shape)} are no places of {size}", "check the export")
+    places = [int(index) % size for index in indices.reshape(-1)]
+    step = places[1] - places[0] if len(places) > 1 else 1
+    even = range(places[0], places[-1] + 1, step) if step > 0 else range(0)
+    if places == list(even):
+        name = output if indices.ndim else f"{output}:place"
+        _cut(context, name, x, {place: even})
+        if not indices.ndim:
+            context.reshaped(output, name, (*shape[:place], *shape[place + 1 :]))
+    elif sorted(places) == list(range(size)):
+        context.add(Permute(output, x, place, tuple(places)), shape)
+    else:
+        raise Refused(
+            f"its indices {places} are neither equally far apart nor all in another order", "use Slice and Concat"
+        )
 
 
 def pad(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
@@ -244,7 +271,7 @@ def depth_to_space(context: Context, node: onnx.NodeProto, attributes: Attribute
     if depth % (block * block):
         raise Refused(f"{depth} channels do not make blocks of {block} x {block}", "check the export")
     last = context.channels_last(x)
-    made = DepthToSpace(f"{output}:pixels", last, block, mode == "DCR")
+    made = DepthToSpace(f"{output}:pixels", last, (block, block), mode == "DCR")
     shape = (height * block, width * block, depth // (block * block))
     context.channels_first(output, context.add(made, shape))
 
@@ -256,14 +283,9 @@ def space_to_depth(context: Context, node: onnx.NodeProto, attributes: Attribute
     channels, height, width = context.shapes[x]
     if height % block or width % block:
         raise Refused(f"{height} x {width} pixels do not fall into blocks of {block}", "check the export")
-    parts = []
-    for row in range(block):
-        for column in range(block):
-            part = f"{output}:{row}_{column}"
-            _cut(context, part, x, {1: range(row, height, block), 2: range(column, width, block)})
-            parts.append(part)
-    shape = (channels * block * block, height // block, width // block)
-    context.add(Concat(output, tuple(parts), 0), shape)
+    made = SpaceToDepth(f"{output}:channels", context.channels_last(x), (block, block))
+    shape = (height // block, width // block, channels * block * block)
+    context.channels_first(output, context.add(made, shape))
 
 
 def _image(context: Context, x: str) -> str:

@@ -13,7 +13,7 @@ from flow.errors import VerifyError
 from flow.ir.functions import NEVER, Lookup, Step
 from flow.ir.graph import Graph, Node
 from flow.ir.joins import Concatenation, Gate, Sum
-from flow.ir.moves import Flatten, Padding, PixelShuffle, Repeat, Selection
+from flow.ir.moves import ChannelShuffle, Flatten, Padding, PixelShuffle, PixelUnshuffle, Repeat, Selection
 from flow.ir.products import Convolution, Dense, Pooling
 from flow.ir.tensor_type import Shape, TensorType, over_channels, padded_type
 from flow.ir.types import MAX_BITS, ElementType, Ints
@@ -21,6 +21,7 @@ from flow.ir.types import MAX_BITS, ElementType, Ints
 __all__ = [
     "DATAFLOW_OPS",
     "NEVER",
+    "ChannelShuffle",
     "Concatenation",
     "Convolution",
     "DataflowGraph",
@@ -31,6 +32,7 @@ __all__ = [
     "Lookup",
     "Padding",
     "PixelShuffle",
+    "PixelUnshuffle",
     "Pooling",
     "Product",
     "Repeat",
@@ -79,6 +81,8 @@ DataflowOp: TypeAlias = (
     | Padding
     | Repeat
     | PixelShuffle
+    | PixelUnshuffle
+    | ChannelShuffle
     | Step
     | Lookup
     | Flatten
@@ -96,6 +100,8 @@ DATAFLOW_OPS: tuple[type[DataflowOp], ...] = (
     Padding,
     Repeat,
     PixelShuffle,
+    PixelUnshuffle,
+    ChannelShuffle,
     Step,
     Lookup,
     Flatten,

@@ -27,6 +27,7 @@ from flow.ir.model import (
     ModelGraph,
     ModelOp,
     Pad,
+    Permute,
     Pool,
     Quant,
     QuantizedConstant,
@@ -35,6 +36,7 @@ from flow.ir.model import (
     Shape,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
     Unary,
     Upsample,
@@ -158,7 +160,17 @@ class ExactElements:
                 spread = numbers.square_root(Fraction(element(node.variance, index)) + Fraction(node.epsilon))
                 scaled = numbers.divide(numbers.multiply(centred, Fraction(element(node.gamma, index))), spread)
                 return numbers.add(scaled, Fraction(element(node.beta, index)))
-            case Reshape() | Transpose() | Concat() | Slice() | Pad() | Upsample() | DepthToSpace():
+            case (
+                Reshape()
+                | Transpose()
+                | Concat()
+                | Slice()
+                | Pad()
+                | Upsample()
+                | DepthToSpace()
+                | SpaceToDepth()
+                | Permute()
+            ):
                 source = self._source(node, *self._split(name, index))
                 return Fraction(source) if isinstance(source, float) else self.number(*source)
             case Softmax() | ArgMax():
@@ -231,7 +243,7 @@ class ExactElements:
 
     def _source(
         self,
-        node: Reshape | Transpose | Concat | Slice | Pad | Upsample | DepthToSpace,
+        node: Reshape | Transpose | Concat | Slice | Pad | Upsample | DepthToSpace | SpaceToDepth | Permute,
         lead: Index,
         inner: Index,
     ) -> tuple[str, Index] | float:
@@ -258,11 +270,19 @@ class ExactElements:
                     return node.value
             case Upsample(x=x, factors=factors):
                 source = tuple(i // factor for i, factor in zip(inner, factors, strict=True))
-            case DepthToSpace(x=x, block=block):
-                (y, row), (z, column), c = divmod(inner[0], block), divmod(inner[1], block), inner[2]
+            case DepthToSpace(x=x, block=(rows, columns)):
+                (y, row), (z, column), c = divmod(inner[0], rows), divmod(inner[1], columns), inner[2]
                 channels = self.shapes[node.name][2]
-                depth = (row * block + column) * channels + c if node.depth_last else (c * block + row) * block + column
+                depth = (c * rows + row) * columns + column
+                if node.depth_last:
+                    depth = (row * columns + column) * channels + c
                 source = (y, z, depth)
+            case SpaceToDepth(x=x, block=(rows, columns)):
+                pixel, c = divmod(inner[2], self.shapes[x][2])
+                row, column = divmod(pixel, columns)
+                source = (inner[0] * rows + row, inner[1] * columns + column, c)
+            case Permute(x=x, axis=axis, order=order):
+                source = (*inner[:axis], order[inner[axis]], *inner[axis + 1 :])
         return x, ((*lead, *source) if x not in self.parameters else source)
 
 

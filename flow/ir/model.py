@@ -223,17 +223,45 @@ class DepthToSpace(Node):
     """Channels of (height, width, channels) become blocks of pixels.
 
     Attributes:
-        x: (height, width, block * block * channels).
-        block: The size of a block.
-        depth_last: Whether channel ``(row * block + column) * channels + c`` goes to pixel (row, column) of the
-            block (ONNX mode DCR); else channel ``(c * block + row) * block + column`` does (CRD).
+        x: (height, width, rows * columns * channels).
+        block: Rows and columns of a block.
+        depth_last: Whether channel ``(row * columns + column) * channels + c`` goes to pixel (row, column) of the
+            block (ONNX mode DCR); else channel ``(c * rows + row) * columns + column`` does (CRD).
     """
 
     operands: ClassVar[tuple[str, ...]] = ("x",)
 
     x: str
-    block: int
+    block: tuple[int, int]
     depth_last: bool
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceToDepth(Node):
+    """Blocks of pixels of (height, width, channels) become channels.
+
+    Channel ``(row * columns + column) * channels + c`` is channel ``c`` of pixel (row, column) of the block.
+
+    Attributes:
+        x: (height, width, channels), whole blocks.
+        block: Rows and columns of a block.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    block: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Permute(Node):
+    """The elements along an axis of the frame in another order: place ``i`` holds what was at ``order[i]``."""
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    axis: int
+    order: tuple[int, ...]
 
 
 BinaryKind: TypeAlias = Literal["add", "sub", "mul", "div", "pow"]
@@ -376,6 +404,8 @@ ModelOp: TypeAlias = (
     | Pad
     | Upsample
     | DepthToSpace
+    | SpaceToDepth
+    | Permute
     | Binary
     | Unary
     | Clip
@@ -404,6 +434,8 @@ MODEL_OPS: tuple[type[ModelOp], ...] = (
     Pad,
     Upsample,
     DepthToSpace,
+    SpaceToDepth,
+    Permute,
     Binary,
     Unary,
     Clip,
@@ -479,11 +511,21 @@ def _shape(node: ModelOp, shapes: dict[str, Shape]) -> Shape:
             return tuple(b + size + a for size, b, a in zip(shapes[x], before, after, strict=True))
         case Upsample(x=x, factors=factors):
             return tuple(size * factor for size, factor in zip(shapes[x], factors, strict=True))
-        case DepthToSpace(x=x, block=block):
-            if len(shapes[x]) != 3 or shapes[x][-1] % (block * block):
-                raise ValueError(f"blocks of {block} x {block} of {shapes[x]}")
+        case DepthToSpace(x=x, block=(rows, columns)):
+            if len(shapes[x]) != 3 or shapes[x][-1] % (rows * columns):
+                raise ValueError(f"blocks of {rows} x {columns} of {shapes[x]}")
             height, width, depth = shapes[x]
-            return height * block, width * block, depth // (block * block)
+            return height * rows, width * columns, depth // (rows * columns)
+        case SpaceToDepth(x=x, block=(rows, columns)):
+            if len(shapes[x]) != 3 or shapes[x][0] % rows or shapes[x][1] % columns:
+                raise ValueError(f"blocks of {rows} x {columns} of {shapes[x]}")
+            height, width, channels = shapes[x]
+            return height // rows, width // columns, rows * columns * channels
+        case Permute(x=x, axis=axis, order=order):
+            _check_axes((axis,), shapes[x])
+            if sorted(order) != list(range(shapes[x][axis])):
+                raise ValueError(f"{order} is no order of axis {axis} of {shapes[x]}")
+            return shapes[x]
         case LeakyRelu(x=x, slope=slope):
             return _unchanged(shapes[x], slope.shape)
         case ArgMax(x=x, axis=axis, count=count, keep=keep):

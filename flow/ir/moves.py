@@ -11,7 +11,7 @@ from flow.errors import VerifyError
 from flow.ir.graph import Node
 from flow.ir.tensor_type import Shape, TensorType, over_channels, padded_type
 from flow.ir.types import Ints
-from flow.ir.window import Window, depth_to_space
+from flow.ir.window import Window, depth_to_space, space_to_depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,35 +99,93 @@ class PixelShuffle(Node):
     """Channels become blocks of pixels.
 
     Attributes:
-        x: (height, width, block * block * channels).
-        block: The size of a block.
-        depth_last: Whether channel ``(row * block + column) * channels + c`` goes to pixel (row, column) of the
-            block; else channel ``(c * block + row) * block + column`` does.
+        x: (height, width, rows * columns * channels).
+        block: Rows and columns of a block.
+        depth_last: Whether channel ``(row * columns + column) * channels + c`` goes to pixel (row, column) of the
+            block; else channel ``(c * rows + row) * columns + column`` does.
     """
 
     operands: ClassVar[tuple[str, ...]] = ("x",)
 
     x: str
-    block: int
+    block: tuple[int, int]
     depth_last: bool
 
     def infer(self, x: TensorType) -> TensorType:
-        height, width, depth = x.shape
-        shape = (height * self.block, width * self.block, depth // self.block**2)
+        (rows, columns), (height, width, depth) = self.block, x.shape
+        shape = (height * rows, width * columns, depth // (rows * columns))
         if x.lo.size == 1:
             return TensorType(shape, x.element, x.lo, x.hi)
-        # each channel of the result comes from block * block channels
+        # each channel of the result comes from rows * columns channels
         split = (-1, shape[-1]) if self.depth_last else (shape[-1], -1)
         axis = 0 if self.depth_last else 1
         lo, hi = over_channels(x, depth)
         return TensorType(shape, x.element, lo.reshape(split).min(axis), hi.reshape(split).max(axis))
 
     def verify(self, x: TensorType) -> None:
-        if len(x.shape) != 3 or x.shape[-1] % self.block**2:
-            raise VerifyError(f"'{self.name}': blocks of {self.block} x {self.block} of {x.shape}")
+        rows, columns = self.block
+        if len(x.shape) != 3 or min(rows, columns) < 1 or x.shape[-1] % (rows * columns):
+            raise VerifyError(f"'{self.name}': blocks of {rows} x {columns} of {x.shape}")
 
     def evaluate(self, x: Ints) -> Ints:
         return depth_to_space(x, self.block, depth_last=self.depth_last)
+
+
+@dataclass(frozen=True, eq=False)
+class PixelUnshuffle(Node):
+    """Blocks of pixels become channels: (row of the block, column, channel), the last fastest.
+
+    Attributes:
+        x: (height, width, channels), whole blocks.
+        block: Rows and columns of a block.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    block: tuple[int, int]
+
+    def infer(self, x: TensorType) -> TensorType:
+        (rows, columns), (height, width, channels) = self.block, x.shape
+        shape = (height // rows, width // columns, rows * columns * channels)
+        pixels = rows * columns if x.lo.size > 1 else 1
+        return TensorType(shape, x.element, np.tile(x.lo, pixels), np.tile(x.hi, pixels))
+
+    @property
+    def window(self) -> Window:
+        """It is what windows see that lie side by side."""
+        return Window.of(self.block, self.block)
+
+    def verify(self, x: TensorType) -> None:
+        rows, columns = self.block
+        if len(x.shape) != 3 or min(rows, columns) < 1 or x.shape[0] % rows or x.shape[1] % columns:
+            raise VerifyError(f"'{self.name}': blocks of {rows} x {columns} of {x.shape}")
+
+    def evaluate(self, x: Ints) -> Ints:
+        return space_to_depth(x, self.block)
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelShuffle(Node):
+    """The channels in another order: channel ``i`` is channel ``order[i]`` of the input."""
+
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+
+    x: str
+    order: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.lo.size == 1:
+            return x
+        order = list(self.order)
+        return TensorType(x.shape, x.element, x.lo[order], x.hi[order])
+
+    def verify(self, x: TensorType) -> None:
+        if sorted(self.order) != list(range(x.shape[-1])):
+            raise VerifyError(f"'{self.name}': {self.order} is no order of the channels of {x.shape}")
+
+    def evaluate(self, x: Ints) -> Ints:
+        return x[..., list(self.order)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,7 @@ from flow.ir.model import (
     ModelGraph,
     ModelOp,
     Pad,
+    Permute,
     Pool,
     Quant,
     QuantizedConstant,
@@ -52,6 +53,7 @@ from flow.ir.model import (
     Shape,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
     Unary,
     Upsample,
@@ -62,7 +64,7 @@ from flow.ir.numbers import Number
 from flow.ir.rounding import distance_to_boundary, round_array
 from flow.ir.sliding import convolved, over_taps, repeated, spread
 from flow.ir.types import Ints, Reals
-from flow.ir.window import depth_to_space
+from flow.ir.window import depth_to_space, space_to_depth
 
 __all__ = [
     "DOUBLE",
@@ -198,7 +200,7 @@ class Evaluation:
                 frames = max((len(t[x].value) for x in xs if x not in self.parameters), default=0)
                 parts = [self._framed(x, frames) if frames else t[x] for x in xs]
                 return joined(parts, axis - len(self.shapes[node.name]))
-            case Reshape() | Transpose() | Slice() | Upsample() | DepthToSpace():
+            case Reshape() | Transpose() | Slice() | Upsample() | DepthToSpace() | SpaceToDepth() | Permute():
                 return t[node.x].moved(self._move(node))
             case Pad():
                 return self._padded(node)
@@ -224,7 +226,9 @@ class Evaluation:
         """A tensor with a batch axis, also where it is a parameter."""
         return self.tensors[name].moved(lambda v: np.broadcast_to(v, (frames, *self.shapes[name])))
 
-    def _move(self, node: Reshape | Transpose | Slice | Upsample | DepthToSpace) -> Callable[[Reals], Reals]:
+    def _move(
+        self, node: Reshape | Transpose | Slice | Upsample | DepthToSpace | SpaceToDepth | Permute
+    ) -> Callable[[Reals], Reals]:
         lead = self._lead(node.x)
         match node:
             case Reshape(shape=shape):
@@ -240,6 +244,10 @@ class Evaluation:
                 if lead:
                     return lambda v: depth_to_space(v, block, depth_last=depth_last)
                 return lambda v: depth_to_space(v[None], block, depth_last=depth_last)[0]
+            case SpaceToDepth(block=block):
+                return lambda v: space_to_depth(v, block) if lead else space_to_depth(v[None], block)[0]
+            case Permute(axis=axis, order=order):
+                return lambda v: np.take(v, order, lead + axis)
 
     def _padded(self, node: Pad) -> Approximation:
         x, value = self.tensors[node.x], exact(np.array(node.value))

@@ -145,12 +145,21 @@ def grouped_product(x: "NDArray[Any]", weight: "NDArray[Any]", groups: int) -> "
     return np.asarray((split @ parts).reshape(*x.shape[:-1], outputs))
 
 
-def depth_to_space(x: "NDArray[_Number]", block: int, *, depth_last: bool) -> "NDArray[_Number]":
-    """Blocks of pixels out of channels: (frames, height, width, block * block * channels)."""
+def space_to_depth(x: "NDArray[_Number]", block: tuple[int, int]) -> "NDArray[_Number]":
+    """Channels out of blocks of (rows, columns) pixels, the pixel before the channel: the way back, depth last."""
+    frames, height, width, channels = x.shape
+    rows, columns = block
+    split = x.reshape(frames, height // rows, rows, width // columns, columns, channels).transpose(0, 1, 3, 2, 4, 5)
+    return split.reshape(frames, height // rows, width // columns, rows * columns * channels)
+
+
+def depth_to_space(x: "NDArray[_Number]", block: tuple[int, int], *, depth_last: bool) -> "NDArray[_Number]":
+    """Blocks of (rows, columns) pixels out of channels: (frames, height, width, rows * columns * channels)."""
     frames, height, width, depth = x.shape
-    channels = depth // (block * block)
+    rows, columns = block
+    channels = depth // (rows * columns)
     if depth_last:
-        split = x.reshape(frames, height, width, block, block, channels).transpose(0, 1, 3, 2, 4, 5)
+        split = x.reshape(frames, height, width, rows, columns, channels).transpose(0, 1, 3, 2, 4, 5)
     else:
-        split = x.reshape(frames, height, width, channels, block, block).transpose(0, 1, 4, 2, 5, 3)
-    return split.reshape(frames, height * block, width * block, channels)
+        split = x.reshape(frames, height, width, channels, rows, columns).transpose(0, 1, 4, 2, 5, 3)
+    return split.reshape(frames, height * rows, width * columns, channels)

@@ -4,10 +4,11 @@
 A file with channels first transposes around every convolution. Here each tensor is followed as a stored tensor
 and the order in which its axes are meant; elementwise operations work on the stored one, their parameters
 transposed. What needs a certain order (a window, a matrix product, a reshape, the output) gets it, which
-is the stored one nearly everywhere.
+is the stored one nearly everywhere. Where nothing needs one, padding, resizing, pooling over all pixels, joins and
+parameters show which axis holds the channels, and the input is stored with it last.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import prod
 
@@ -21,17 +22,24 @@ from flow.ir.model import (
     BipolarQuant,
     Clip,
     Concat,
+    Conv,
+    ConvTranspose,
+    DepthToSpace,
     Input,
     LeakyRelu,
+    MatMul,
     ModelGraph,
     ModelOp,
     Pad,
+    Permute,
+    Pool,
     Quant,
     Reduce,
     Reshape,
     Shape,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
     Unary,
     Upsample,
@@ -40,16 +48,30 @@ from flow.ir.model import (
 )
 from flow.ir.types import Reals
 
-_ANY_ORDER = (Unary, Clip, LeakyRelu, BatchNorm, Quant, BipolarQuant, Binary, Concat, Slice, Pad, Upsample)
+_ANY_ORDER = (
+    Unary,
+    Clip,
+    LeakyRelu,
+    BatchNorm,
+    Quant,
+    BipolarQuant,
+    Binary,
+    Concat,
+    Slice,
+    Permute,
+    Pad,
+    Upsample,
+    Reduce,
+)
 """What works on the axes in whatever order they are stored, and leaves them in it."""
+_CHANNELS_LAST = (Conv, ConvTranspose, Pool, DepthToSpace, SpaceToDepth, MatMul)
+"""What needs the channels last."""
+_IMAGES = (2, 3)  # axes of a sequence, of an image
 
 
 def absorb_transposes(graph: ModelGraph) -> ModelGraph:
     """The input is transposed at once, into the order that its first reader wants; the output keeps its order."""
-    parameters = constants(graph)
-    if not any(isinstance(node, Transpose) and node.name not in parameters for node in graph.nodes):
-        return graph
-    result = _Absorber(graph, parameters).run()
+    result = _Absorber(graph, constants(graph)).run()
     return graph if result.same(graph) else result
 
 
@@ -81,26 +103,65 @@ class _Absorber:
         self.nodes.append(node)
         plain = _plain(node.shape)
         self.stored[node.name] = node.name, plain
-        order = self._wanted_order(node.name, plain)
-        if order is not None and order != plain:
+        readers = list(self._readers(node.name, plain))
+        needed = (order for user, order in readers if isinstance(user, _CHANNELS_LAST))
+        shown = (
+            (*order[:axis], *order[axis + 1 :], order[axis])
+            for user, order in readers
+            if (axis := self._channel_axis(user)) is not None
+        )
+        order = next(needed, None) or next(shown if len(plain) in _IMAGES else iter(()), plain)
+        if order != plain:
             self.stored[node.name] = self._transposed(node.name, node.name, order), _inverse(order)
 
-    def _wanted_order(self, name: str, order: Shape) -> Shape | None:
-        """The order of the input's axes in which the first operation that needs one reads them.
+    def _readers(self, name: str, order: Shape) -> Iterator[tuple[ModelOp, Shape]]:
+        """What reads the input, or what is behind it with as many axes, and the order of its axes in which it does.
 
         Args:
             name: A tensor behind transpositions and operations on the input that take any order.
             order: What the transpositions made of the axes so far.
         """
-        for user in self.graph.users[name]:
-            moved: Shape | None = order
+        seen = set()
+        waiting = [(user, order) for user in reversed(self.graph.users[name])]
+        while waiting:
+            user, order = waiting.pop()
+            if user.name in seen:
+                continue
+            seen.add(user.name)
+            yield user, order
             if isinstance(user, Transpose):
-                moved = self._wanted_order(user.name, tuple(order[axis] for axis in user.order))
-            elif isinstance(user, _ANY_ORDER):
-                moved = self._wanted_order(user.name, order) if len(self.shapes[user.name]) == len(order) else order
-            if moved is not None:
-                return moved
-        return None
+                order = tuple(order[axis] for axis in user.order)
+            if isinstance(user, (Transpose, *_ANY_ORDER)) and len(self.shapes[user.name]) == len(order):
+                waiting += [(each, order) for each in reversed(self.graph.users[user.name])]
+
+    def _channel_axis(self, node: ModelOp) -> int | None:
+        """Along which axis of what it reads an operation in any order has its channels; None where it does not show.
+
+        Of several axes that are left alone it is the first, which ONNX has the channels in.
+        """
+        match node:
+            case Concat(axis=axis) | Permute(axis=axis):
+                return axis
+            case Pad(before=before, after=after):
+                return _left_alone([bool(b or a) for b, a in zip(before, after, strict=True)])
+            case Upsample(factors=factors):
+                return _left_alone([factor > 1 for factor in factors])
+            case Reduce(axes=axes, x=x):
+                apart = set(range(len(self.shapes[x]))) - set(axes)
+                return apart.pop() if len(apart) == 1 else None
+            case Quant() | BipolarQuant():
+                parameters = [node.scale.shape, node.zero_point.shape]
+            case BatchNorm(gamma=gamma):
+                parameters = [gamma.shape]
+            case LeakyRelu(slope=slope):
+                parameters = [slope.shape]
+            case Binary():
+                parameters = [self.shapes[name] for name in node.inputs if name in self.parameters]
+            case _:
+                return None
+        rank = len(self.shapes[node.name])
+        varying = {rank - len(shape) + axis for shape in parameters for axis, size in enumerate(shape) if size > 1}
+        return varying.pop() if len(varying) == 1 else None
 
     def _operation(self, node: ModelOp) -> None:
         activations = [name for name in node.inputs if name not in self.parameters]
@@ -111,6 +172,10 @@ class _Absorber:
             case Binary():
                 self._binary(node, activations)
             case Concat(axis=axis):
+                renamed = {name: self._parameter(name, axes) for name in node.inputs if name in self.parameters}
+                xs = tuple(renamed.get(name, name) for name in node.xs)
+                self._keep(replace(node, xs=xs, axis=axes[axis]), activations, axes)
+            case Permute(axis=axis):
                 self._keep(replace(node, axis=axes[axis]), activations, axes)
             case Softmax(axis=axis):
                 self._keep(replace(node, axis=axes[axis]), activations, axes)
@@ -212,6 +277,13 @@ class _Absorber:
             else:
                 self.nodes.append(Unary(output, "identity", wanted))
         return tuple(self.nodes), self.graph.outputs
+
+
+def _left_alone(touched: list[bool]) -> int | None:
+    """The axis that holds the channels, where an operation works on the others; None where it works on none, or all."""
+    if not any(touched) or all(touched):
+        return None
+    return 0 if not touched[0] else len(touched) - 1 if not touched[-1] else None
 
 
 def _plain(shape: Shape) -> Shape:

@@ -36,6 +36,7 @@ from flow.ir.model import (
     ModelGraph,
     ModelOp,
     Pad,
+    Permute,
     Pool,
     Quant,
     Quantizer,
@@ -44,6 +45,7 @@ from flow.ir.model import (
     Shape,
     Slice,
     Softmax,
+    SpaceToDepth,
     Transpose,
     Unary,
     Upsample,
@@ -215,6 +217,10 @@ class _Integerizer:
                 moves.upsample(b, node)
             case DepthToSpace():
                 moves.depth_to_space(b, node)
+            case SpaceToDepth():
+                moves.space_to_depth(b, node)
+            case Permute():
+                moves.permute(b, node)
             case _:  # elementwise, or of another shape: part of a chain
                 b.leaf[node.name] = b.leaf[activations[0]]
 

@@ -8,7 +8,9 @@ from flow.passes.base import Pass
 from flow.passes.divide_common_factors import divide_common_factors
 from flow.passes.drop_identities import drop_identities
 from flow.passes.drop_wire_steps import drop_wire_steps
+from flow.passes.find_shuffles import find_shuffles
 from flow.passes.fold_constant_layout import fold_constant_layout
+from flow.passes.fold_shuffles import fold_shuffles
 from flow.passes.fuse_steps import fuse_steps
 from flow.passes.merge_pads import merge_pads
 from flow.passes.merge_reshapes import merge_reshapes
@@ -21,11 +23,12 @@ from flow.passes.remove_dead_nodes import remove_dead_nodes
 from flow.passes.trim_steps import trim_steps
 
 MODEL_PASSES: tuple[Pass[ModelGraph], ...] = (
+    find_shuffles,  # before absorb_transposes: what it finds works on channels that lie last
     absorb_transposes,
     merge_reshapes,
+    drop_identities,  # after merge_reshapes: two reshapes may lead back to the first shape
     quantize_early,  # after absorb_transposes: a maximum is taken over windows of channels that lie last
     merge_pads,
-    drop_identities,  # after merge_reshapes: two reshapes may lead back to the first shape
     quantize_constants,
     fold_constant_layout,  # after quantize_constants: it moves levels together with their scales
     remove_dead_nodes,
@@ -37,6 +40,7 @@ INTEGERIZE = "integerize"
 DATAFLOW_PASSES: tuple[Pass[DataflowGraph], ...] = (
     fuse_steps,
     drop_wire_steps,  # after fuse_steps: a wire may be half of a pair
+    fold_shuffles,
     remove_dead_nodes,
     divide_common_factors,
     orient_channels,

@@ -22,12 +22,14 @@ from flow.ir.model import (
     MatMul,
     ModelGraph,
     ModelOp,
+    Permute,
     Pool,
     Quant,
     Quantizer,
     Reduce,
     Reshape,
     Slice,
+    SpaceToDepth,
     Transpose,
     Unary,
     Upsample,
@@ -108,7 +110,7 @@ def _commutes(mover: ModelOp, function: ModelOp, parameters: set[str], graph: Mo
             return uniform and _never_falls(function)
         case Upsample(factors=factors):
             return uniform or (by_channel and factors[-1] == 1)
-        case Reshape() | Transpose() | Concat() | Slice() | DepthToSpace():
+        case Reshape() | Transpose() | Concat() | Slice() | DepthToSpace() | SpaceToDepth() | Permute():
             return uniform
         case _:
             return False

@@ -91,6 +91,20 @@ def row_buffer(words: int, word_bits: int) -> Resources:
     return buffer(words, word_bits)
 
 
+def shuffled_pixel(words: int, lanes: int, bits: int) -> Resources:
+    """Two pixels of so many words whose values leave in another order; unmeasured.
+
+    One lane reads a memory where a table says. Several lanes read registers, each through a multiplexer of as many
+    inputs as there are words, four in three bits of select a LUT. A pixel in one word is wires.
+    """
+    if words == 1:
+        return Resources.zero()
+    if lanes == 1:
+        return buffer(2 * words, bits) + small_rom(words, (words - 1).bit_length())
+    selected = 2 * words  # of either pixel
+    return amount(lanes * bits * (selected - 1) / 3, selected * lanes * bits)
+
+
 def parameters(lanes: int, words: int, bits: int) -> Resources:
     """Constants that each lane reads in turn; unmeasured."""
     return small_rom(words, bits).scaled(lanes)

@@ -4,12 +4,14 @@
 from dataclasses import dataclass
 
 from flow.ir.dataflow import (
+    ChannelShuffle,
     Concatenation,
     Convolution,
     Dense,
     Gate,
     Padding,
     PixelShuffle,
+    PixelUnshuffle,
     Pooling,
     Repeat,
     Selection,
@@ -66,7 +68,7 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
     match layer.op:
         case None:
             return {"control": blocks.control()}
-        case Padding():
+        case Padding() | PixelUnshuffle():
             return {}
         case Convolution() if layer.depthwise:
             return blocks.depthwise(
@@ -105,6 +107,9 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
         case PixelShuffle():
             row = layer.x.size // layer.x.shape[0] // pe
             return {"move": blocks.move(word_bits), "row_buffer": blocks.row_buffer(2 * row, word_bits)}
+        case ChannelShuffle():
+            pixel = blocks.shuffled_pixel(layer.outputs // pe, pe, layer.y.element.bits)
+            return {"move": blocks.move(word_bits), "pixel_buffer": pixel}
 
 
 def _matrix_vector(layer: Layer, plan: LayerPlan) -> cost.MatrixVector:

@@ -14,6 +14,7 @@ import numpy as np
 
 from flow.errors import Unsupported, UnsupportedModelError
 from flow.ir.dataflow import (
+    ChannelShuffle,
     Concatenation,
     Convolution,
     DataflowGraph,
@@ -23,6 +24,7 @@ from flow.ir.dataflow import (
     Lookup,
     Padding,
     PixelShuffle,
+    PixelUnshuffle,
     Pooling,
     Product,
     Repeat,
@@ -38,7 +40,18 @@ from flow.ir.types import Bipolar
 from flow.ir.window import Window
 
 LayerOp: TypeAlias = (
-    Dense | Convolution | Pooling | Sum | Gate | Concatenation | Selection | Padding | Repeat | PixelShuffle
+    Dense
+    | Convolution
+    | Pooling
+    | Sum
+    | Gate
+    | Concatenation
+    | Selection
+    | Padding
+    | Repeat
+    | PixelShuffle
+    | PixelUnshuffle
+    | ChannelShuffle
 )
 
 _KINDS: Mapping[type[LayerOp], str] = {
@@ -52,6 +65,8 @@ _KINDS: Mapping[type[LayerOp], str] = {
     Padding: "padding",
     Repeat: "repeat",
     PixelShuffle: "pixel_shuffle",
+    PixelUnshuffle: "pixel_unshuffle",
+    ChannelShuffle: "channel_shuffle",
 }
 _AXES = 3  # of a selection: height, width, channels
 
@@ -130,7 +145,7 @@ class Layer:
                 apart = all(s >= k or n == 1 for s, k, n in zip(window.strides, window.span, places, strict=True))
                 dense_taps = all(d == 1 or k == 1 for d, k in zip(window.dilations, window.kernel, strict=True))
                 return None if apart and dense_taps and not window.pads else window
-            case Padding(window=window):
+            case Padding(window=window) | PixelUnshuffle(window=window):
                 return window
             case _:
                 return None
@@ -193,6 +208,8 @@ class Layer:
                 whole = start[-1] == 0 and stop[-1] == self.x.shape[-1]
                 common = self.x.shape[-1] if whole else gcd(start[-1], stop[-1], self.x.shape[-1])
                 return divisors(common) if step[-1] == 1 else [1]
+            case PixelUnshuffle():
+                return divisors(self.x.shape[-1])
             case PixelShuffle(depth_last=False):
                 return [1]  # neighbours in a word would go to different pixels
             case _:

@@ -25,7 +25,7 @@ def pipeline_depth(process: Process) -> int:
     match process.block:
         case "concatenate" | "select":
             return _MOVE_DEPTH
-        case "window" | "repeat" | "pixel_shuffle":
+        case "window" | "repeat" | "pixel_shuffle" | "channel_shuffle":
             return _BUFFER_DEPTH
         case _:
             pass

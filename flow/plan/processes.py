@@ -7,7 +7,19 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from flow.ir.dataflow import Concatenation, Convolution, Gate, Padding, PixelShuffle, Pooling, Repeat, Selection, Sum
+from flow.ir.dataflow import (
+    ChannelShuffle,
+    Concatenation,
+    Convolution,
+    Gate,
+    Padding,
+    PixelShuffle,
+    PixelUnshuffle,
+    Pooling,
+    Repeat,
+    Selection,
+    Sum,
+)
 from flow.ir.step_forms import Certificate, Form
 from flow.ir.types import ElementType, Ints
 from flow.plan.layers import Layer
@@ -26,6 +38,7 @@ Block: TypeAlias = Literal[
     "select",
     "repeat",
     "pixel_shuffle",
+    "channel_shuffle",
 ]
 
 
@@ -74,7 +87,7 @@ class LayerProcess:
                 return "pool"
             case Pooling() | Convolution() if self.layer.lanewise:
                 return "lanewise"
-            case Padding():
+            case Padding() | PixelUnshuffle():
                 return "window"
             case Sum():
                 return "join"
@@ -88,13 +101,15 @@ class LayerProcess:
                 return "repeat"
             case PixelShuffle():
                 return "pixel_shuffle"
+            case ChannelShuffle():
+                return "channel_shuffle"
             case _:
                 return "dense"
 
     @property
     def unit(self) -> WindowUnit:
-        """The window unit that it is, for a layer that pads."""
-        assert isinstance(self.layer.op, Padding)
+        """The window unit that it is, for a layer that pads or makes channels of pixels."""
+        assert isinstance(self.layer.op, Padding | PixelUnshuffle)
         unit = window_unit(self.layer, self.plan)
         assert unit is not None
         return unit
@@ -118,6 +133,14 @@ class LayerProcess:
                 return self.out_words + layer.xs[1].size // plan.pe
             case "pixel_shuffle":  # it reads a row while it writes the one before
                 return (layer.x.shape[0] + 1) * (self.in_words // layer.x.shape[0])
+            case "channel_shuffle":  # it reads a pixel while it writes the one before
+                return self.in_words + self.lag
+
+    @property
+    def lag(self) -> int:
+        """By how many words the channels in another order lie behind: a pixel, or nothing where a word holds all."""
+        words = self.layer.outputs // self.in_lanes
+        return words if words > 1 else 0
 
     @property
     def in_words(self) -> int:
@@ -370,6 +393,8 @@ def _layer_schedule(process: LayerProcess) -> Schedule:
         case "pixel_shuffle":
             row = process.in_words // layer.x.shape[0]
             return Schedule((every[:-row],), (every[row:],), process.cycles)
+        case "channel_shuffle":
+            return Schedule((every[: process.in_words],), (every[process.lag :],), process.cycles)
 
 
 def _dense_schedule(process: LayerProcess) -> Schedule:

@@ -258,7 +258,7 @@ REFUSED = [
     (node("Transpose", "q", "y", perm=[1, 0]), {}, "perm=[1, 0] moves the batch axis"),
     (node("Squeeze", "q axes", "y"), {"axes": [0]}, "it removes the batch axis"),
     (node("Unsqueeze", "q axes", "y"), {"axes": [0]}, "it adds an axis in front of the batch"),
-    (node("Gather", "q i", "y", axis=1), {"i": 0}, "it is supported on constants only, not on activations"),
+    (node("ConstantOfShape", "q", "y"), {}, "it is supported on constants only, not on activations"),
     (
         node("Cast", "q", "y", to=TensorProto.INT32),
         {},

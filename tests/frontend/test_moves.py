@@ -9,7 +9,7 @@ from operation_checks import body, check, node, quantised
 
 from flow.errors import UnsupportedModelError
 from flow.frontend.importer import import_proto
-from flow.ir.model import Concat, Slice, Unary, Upsample
+from flow.ir.model import Permute, Reshape, Slice, Unary, Upsample
 
 RNG = np.random.default_rng(2)
 IMAGE = (1, 4, 5, 6)
@@ -63,6 +63,26 @@ def test_slice(starts, ends, axes, steps):
     if set(steps) == {1}:
         check(node("Slice", "q", starts=starts, ends=[min(e, 99) for e in ends], axes=axes), IMAGE, opset=9)
         check(node("Slice", "q a b c"), IMAGE, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("indices", "axis", "kind"),
+    [
+        (ints(2, 0, 3, 1), 1, Permute),
+        (ints(-1, -2, -3, -4), -3, Permute),
+        (ints(1, 3), 1, Slice),
+        (ints(2), 2, Slice),
+        (np.array(-1), 3, Reshape),
+        (ints(0, 1, 2, 3), 1, Unary),
+    ],
+)
+def test_gather(indices, axis, kind):
+    arrays = {"i": np.array(indices, np.int64).reshape(indices.shape)}
+    nodes = [node("Gather", "q i", "t", axis=axis), node("Relu", "t")]
+    if indices.ndim == 0:  # a number without axes is written as a constant
+        nodes.insert(0, node("Constant", "", "i", value_int=int(indices)))
+        arrays = {}
+    assert isinstance(check(nodes, IMAGE, **arrays)["t"], kind)
 
 
 def test_slices_of_known_arrays_may_go_backwards():
@@ -137,7 +157,7 @@ def test_channels_and_pixels(block):
     for mode in ("DCR", "CRD"):
         check(node("DepthToSpace", "q", blocksize=block, mode=mode), (1, 36, 2, 3))
     graph = check(node("SpaceToDepth", "q", blocksize=block), (1, 2, 6, 12))
-    assert isinstance(graph["y"], Concat)
+    assert graph["y:channels"].block == (block, block)
 
 
 @pytest.mark.parametrize("op", ["ReduceMean", "ReduceSum", "ReduceMax"])
@@ -194,6 +214,8 @@ REFUSED = [
         "repeat every pixel equally often",
     ),
     (node("DepthToSpace", "q", blocksize=3), "4 channels do not make blocks of 3 x 3"),
+    (node("Gather", "q i", axis=1), "its indices [0, 1, 1] are neither equally far apart nor all in another order"),
+    (node("Gather", "q j", axis=1), "its indices of shape [1] are no places of 4"),
     (node("SpaceToDepth", "q", blocksize=3), "5 x 6 pixels do not fall into blocks of 3"),
     (node("ReduceMean", "q"), "it reduces all axes, the batch axis among them"),
     (node("ReduceMax", "q", axes=[0, 1]), "it works along axis 0, which mixes frames of a batch"),
@@ -205,6 +227,8 @@ REFUSED = [
     (node("Pow", "q q"), "both its operands are activations"),
 ]
 ARRAYS = {
+    "i": ints(0, 1, 1),
+    "j": ints(4),
     "c": np.zeros((2, 4, 5, 6)),
     "d": np.zeros((1, 4, 5, 5)),
     "three": ints(3),

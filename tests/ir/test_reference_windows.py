@@ -20,10 +20,12 @@ from flow.ir.model import (
     Input,
     LeakyRelu,
     Pad,
+    Permute,
     Pool,
     Quant,
     Reduce,
     Slice,
+    SpaceToDepth,
     Transpose,
     Upsample,
     infer_shapes,
@@ -187,21 +189,38 @@ def test_moves(name):
 
 
 @pytest.mark.parametrize("depth_last", [True, False])
-def test_depth_to_space(depth_last):
-    run, levels = run_of(DepthToSpace("y", "x", 2, depth_last), shape=(2, 3, 8))
+@pytest.mark.parametrize("block", [(2, 2), (2, 3)])
+def test_depth_to_space(block, depth_last):
+    rows, columns = block
+    run, levels = run_of(DepthToSpace("y", "x", block, depth_last), shape=(2, 3, rows * columns * 2))
     x = rational(levels) / 3
-    expected = np.empty((2, 4, 6, 2), object)
-    for frame, i, j, row, column, c in np.ndindex(2, 2, 3, 2, 2, 2):
-        depth = (row * 2 + column) * 2 + c if depth_last else (c * 2 + row) * 2 + column
-        expected[frame, i * 2 + row, j * 2 + column, c] = x[frame, i, j, depth]
+    expected = np.empty((2, 2 * rows, 3 * columns, 2), object)
+    for frame, i, j, row, column, c in np.ndindex(2, 2, 3, rows, columns, 2):
+        depth = (row * columns + column) * 2 + c if depth_last else (c * rows + row) * columns + column
+        expected[frame, i * rows + row, j * columns + column, c] = x[frame, i, j, depth]
     assert_exact(run, "y", expected)
+
+
+def test_space_to_depth():
+    run, levels = run_of(SpaceToDepth("y", "x", (2, 3)), shape=(4, 6, 2))
+    x = rational(levels) / 3
+    expected = np.empty((len(x), 2, 2, 12), object)
+    for frame, i, j, row, column, c in np.ndindex(len(x), 2, 2, 2, 3, 2):
+        expected[frame, i, j, (row * 3 + column) * 2 + c] = x[frame, i * 2 + row, j * 3 + column, c]
+    assert_exact(run, "y", expected)
+
+
+@pytest.mark.parametrize(("axis", "order"), [(0, (1, 0)), (2, (3, 0, 2, 1))])
+def test_permute(axis, order):
+    run, levels = run_of(Permute("y", "x", axis, order), shape=(2, 3, 4))
+    assert_exact(run, "y", np.take(rational(levels) / 3, order, axis + 1))
 
 
 def test_moves_of_parameters_have_no_batch_axis():
     value = RNG.normal(size=(2, 2, 4))
     nodes = (
         Constant("c", value),
-        DepthToSpace("d", "c", 2, True),
+        DepthToSpace("d", "c", (2, 2), True),
         Upsample("u", "d", (1, 1, 6)),
         Pad("p", "u", (1, 0, 0), (0, 0, 0), 0.0),
         Slice("s", "p", (0, 0, 0), (5, 4, 6), (1, 1, 1)),

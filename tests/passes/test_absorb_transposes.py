@@ -144,6 +144,59 @@ def test_without_transposes_nothing_changes():
     assert absorb_transposes(graph) is graph
 
 
+CHANNELS_FIRST = {
+    "pad": Pad("p", "a", (0, 2, 1), (0, 1, 0), 0.0),
+    "pad one side": Pad("p", "a", (0, 0, 0), (0, 0, 1), 0.0),
+    "upsample": Upsample("p", "a", (1, 2, 2)),
+    "upsample columns": Upsample("p", "a", (1, 1, 3)),
+    "concat": Concat("p", ("a", "a"), 0),
+    "mean": Reduce("p", "a", "mean", (1, 2), True),
+    "batch norm": BatchNorm("p", "a", *np.random.default_rng(1).uniform(0.5, 1, (4, 3, 1, 1)), 1e-5),
+    "scale": quant("p", "a", np.array([0.5, 0.25, 0.125]).reshape(3, 1, 1)),
+    "slope": LeakyRelu("p", "a", np.array([0.5, 0.25, 0.125]).reshape(3, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("case", CHANNELS_FIRST)
+def test_an_operation_shows_where_the_channels_are(case):
+    """Without a convolution the input is stored with its channels last just the same."""
+    found = assert_same(graph_of(Input("x", (3, 5, 6)), quant("a", "x"), CHANNELS_FIRST[case]))
+    assert moves(found)[0] == ("x:arranged", "x")
+    assert infer_shapes(found)["a"] == (5, 6, 3)
+
+
+CHANNELS_LAST = {
+    "pad": Pad("p", "a", (2, 1, 0), (1, 0, 0), 0.0),
+    "upsample": Upsample("p", "a", (2, 2, 1)),
+    "concat": Concat("p", ("a", "a"), 2),
+    "mean": Reduce("p", "a", "mean", (0, 1), True),
+    "scale": quant("p", "a", np.linspace(0.1, 0.6, 6)),
+    "all axes": Upsample("p", "a", (2, 2, 2)),
+    "two axes of a parameter": LeakyRelu("p", "a", np.ones((3, 5, 1))),
+    "nothing": Unary("p", "relu", "a"),
+}
+
+
+@pytest.mark.parametrize("case", CHANNELS_LAST)
+def test_channels_that_lie_last_stay(case):
+    graph = graph_of(Input("x", (3, 5, 6)), quant("a", "x"), CHANNELS_LAST[case])
+    assert absorb_transposes(graph) is graph
+
+
+def test_what_needs_an_order_outweighs_what_shows_one():
+    """Columns are padded first: that alone would say that rows are the channels."""
+    weight = QuantizedConstant("w", np.ones((1, 1, 6, 2), np.int64), np.array(0.5))
+    conv = Conv("c", "p", "w", Window.of((1, 1)), 1)
+    graph = graph_of(Input("x", (3, 5, 6)), quant("a", "x"), weight, Pad("p", "a", (0, 1, 0), (0, 1, 0), 0.0), conv)
+    assert absorb_transposes(graph) is graph
+
+
+def test_a_constant_that_is_joined_is_turned_with_the_activation():
+    parameter = Constant("c", np.random.default_rng(2).normal(size=(2, 5, 6)))
+    found = assert_same(graph_of(Input("x", (3, 5, 6)), parameter, Concat("p", ("x", "c"), 0)))
+    assert infer_shapes(found)[found["p"].x] == (5, 6, 5)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_graphs(seed):
     """Chains and branches of everything that has axes, in random orders of axes."""

@@ -14,6 +14,7 @@ from flow.ir.model import (
     BatchNorm,
     Binary,
     Concat,
+    Constant,
     Conv,
     ConvTranspose,
     DepthToSpace,
@@ -122,6 +123,10 @@ TRANSPOSED = {
     "stride one": (1, 1, 0, 3, 1, 1),
     "dilated": (2, 1, 0, 3, 2, 1),
     "gaps": (4, 0, 1, 2, 1, 1),
+    "strides that differ": ((2, 3), 1, 1, 4, 1, 2),
+    "rows alone": ((2, 1), 0, 0, 3, 1, 1),
+    "columns alone": ((1, 3), 1, 0, 3, 1, 1),
+    "columns alone, cut off": ((1, 2), 1, 0, 4, 1, 1),
 }
 
 
@@ -130,7 +135,8 @@ TRANSPOSED = {
 def test_transposed_convolutions(case, by_channel):
     stride, pad, more, kernel, dilation, groups = TRANSPOSED[case]
     scale = np.random.default_rng(3).uniform(0.1, 0.2, (1, 1, 1, 6)) if by_channel else 0.125
-    window = Window((kernel,) * 2, (stride,) * 2, (dilation,) * 2, (pad,) * 2, (pad - more,) * 2)
+    strides = stride if isinstance(stride, tuple) else (stride,) * 2
+    window = Window((kernel,) * 2, strides, (dilation,) * 2, (pad,) * 2, (pad - more,) * 2)
     kinds = assert_exact(
         Input("x", (5, 6, 4)),
         quant("a", "x"),
@@ -138,7 +144,33 @@ def test_transposed_convolutions(case, by_channel):
         ConvTranspose("c", "a", "w", window, groups),
         quant("y", "c", 0.31),
     )
-    assert ("PixelShuffle" in kinds) == (stride > 1)
+    assert ("PixelShuffle" in kinds) == (strides[0] > 1)
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_transposed_convolutions_of_channels_with_unlike_scales(kernel):
+    """Phases whose taps see other channels, or none at all, still have one scale for each output."""
+    rng = np.random.default_rng(8)
+    sparse = rng.integers(-3, 4, (kernel, kernel, 4, 3)) * (rng.random((kernel, kernel, 4, 3)) < 0.4)
+    assert_exact(
+        Input("x", (3, 4, 4)),
+        quant("a", "x", np.array([0.25, 0.375, 0.5, 2.0])),
+        QuantizedConstant("w", sparse, np.array(0.5)),
+        ConvTranspose("c", "a", "w", Window((kernel,) * 2, (3, 2), (1, 1), (0, 0), (0, 0)), 1),
+        quant("y", "c", 0.61),
+    )
+
+
+def test_phases_with_unlike_offsets_are_refused():
+    nodes = (
+        Input("x", (3, 4, 4)),
+        quant("a", "x", zero=3.0),
+        weights("w", 3, 3, 4, 3),
+        ConvTranspose("c", "a", "w", Window((3, 3), (2, 2), (1, 1), (0, 0), (0, 0)), 1),
+        quant("y", "c", 0.61),
+    )
+    with pytest.raises(UnsupportedModelError, match="its phases have unlike offsets"):
+        integerize(Graph(nodes, ("y",)))
 
 
 @pytest.mark.parametrize(("kernel", "stride", "more"), [(1, 3, 0), (2, 2, 1), (3, 3, 0), (3, 2, 0), (4, 2, 0)])
@@ -227,7 +259,7 @@ def test_channels_joined_split_padded_repeated_and_shuffled():
         weights("w", 3, 3, 8, 8),
         Conv("cc", "u", "w", Window.of((3, 3), (2, 2)), 1),
         quant("e", "cc", 0.5),
-        DepthToSpace("ds", "e", 2, False),
+        DepthToSpace("ds", "e", (2, 2), False),
         quant("y", "ds", 0.7, bits=3),
     )
 
@@ -244,7 +276,7 @@ def test_a_difference_and_a_square():
     )
 
 
-IMAGE = (Input("x", (4, 4, 2)), quant("a", "x"))
+IMAGE = (Input("x", (4, 4, 2)), quant("x4", "x"), Pool("a", "x4", "max", SAME, False))
 REFUSED = {
     "a pad that is no level": (
         (*IMAGE, Pad("p", "a", (1, 1, 0), (1, 1, 0), 0.1), quant("y", "p")),
@@ -261,6 +293,10 @@ REFUSED = {
     "a join along the height": (
         (*IMAGE, quant("b", "a", 0.5), Concat("c", ("a", "b"), 0), Unary("r", "relu", "c"), quant("y", "r")),
         "it joins along another axis than the channels",
+    ),
+    "a constant among channels": (
+        (*IMAGE, Constant("k", np.ones((4, 4, 1))), Concat("c", ("a", "k"), 2), quant("y", "c")),
+        "it joins the constant 'k'",
     ),
     "a sum over the width": (
         (*IMAGE, Reduce("r", "a", "sum", (1,), True), quant("y", "r")),

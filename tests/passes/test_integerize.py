@@ -161,7 +161,7 @@ REFUSED = {
     "softmax inside": ([A, Softmax("s", "a", 0), quant("y", "s")], "a softmax stands before it"),
     "irrational": (
         [A, BatchNorm("n", "a", *[np.ones(2)] * 4, 1.0), W, MatMul("m", "n", "w"), quant("y", "m")],
-        "a square root (of a batch norm) scales its input, which is irrational",
+        "the batch norm 'n' scales its input by a square root, which is irrational",
     ),
 }
 

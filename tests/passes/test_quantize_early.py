@@ -60,7 +60,7 @@ MOVERS = {
     "upsample": (Upsample("m", "a", (2, 3, 1)), BY_CHANNEL),
     "reshape": (Reshape("m", "a", (64,)), 0.3),
     "slice": (Slice("m", "a", (0, 1, 0), (4, 4, 2), (2, 1, 1)), 0.3),
-    "depth to space": (DepthToSpace("m", "a", 2, True), 0.3),
+    "depth to space": (DepthToSpace("m", "a", (2, 2), True), 0.3),
 }
 
 
@@ -103,7 +103,7 @@ STAYS = {
     "a padding": (*FIRST, Pad("m", "a", (1, 1, 0), (1, 1, 0), 0.0), quant("m")),
     "a scale of each channel that the mover mixes": (
         *FIRST,
-        DepthToSpace("m", "a", 2, True),
+        DepthToSpace("m", "a", (2, 2), True),
         quant("m", np.array([0.2]).reshape(1, 1, 1) * np.ones((1, 8, 1)) * [[[1.0]]] * np.linspace(1, 2, 8)[:, None]),
     ),
     "what is narrow already": (NARROW, Reshape("m", "q", (64,)), quant("m")),

@@ -160,12 +160,25 @@ class Builder:
         for k in range(self.shapes[x][-1]):
             zero, one = run.number(x, (0, *lead, k)), run.number(x, (1, *lead, k))
             if not isinstance(zero, Fraction) or not isinstance(one, Fraction):
-                raise refused(node, "a square root (of a batch norm) scales its input, which is irrational", ADD_QUANT)
+                raise refused(node, *_irrational(moving))
             slope.append(one - zero)
             offset.append(zero)
         if len(lead) and not _alike_over_positions(run, x, self.shapes[x]):
             raise refused(node, "what scales its input differs from position to position", ADD_QUANT)
         return Encoding.of(slope, offset)
+
+
+def _irrational(moving: list[ModelOp]) -> tuple[str, str]:
+    """Why what a chain makes of integers are none, and what to do."""
+    norm = next((each for each in moving if isinstance(each, BatchNorm)), None)
+    if norm is None:
+        return "an irrational number scales its input", ADD_QUANT
+    return (
+        f"the batch norm '{norm.name}' scales its input by a square root, which is irrational, so that no integers "
+        "stand for it without rounding",
+        "put a quantiser (QuantIdentity) behind each batch norm, before what joins them, or merge batch norms into "
+        "their convolutions before the export (brevitas.nn.utils.merge_bn)",
+    )
 
 
 def _ranked(shape: Shape, rank: int) -> Shape:

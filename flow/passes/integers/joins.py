@@ -84,6 +84,9 @@ def concat(b: Builder, node: Concat) -> None:
     """Channels of several tensors; each keeps its scale."""
     if node.axis != len(b.shapes[node.name]) - 1:
         raise refused(node, "it joins along another axis than the channels", "join channels")
+    for name in node.xs:
+        if name in b.parameters:
+            raise refused(node, f"it joins the constant '{name}'", "join activations only, or pad with Pad")
     parts = [b.integers(name, node) for name in node.xs]
     sizes = [b.shapes[name][-1] for name in node.xs]
     scale, offset = ([v for (_, e), n in zip(parts, sizes, strict=True) for v in e.channels(n)[i]] for i in (0, 1))

@@ -3,8 +3,8 @@
 
 from fractions import Fraction
 
-from flow.ir.dataflow import Padding, PixelShuffle, Repeat, Selection
-from flow.ir.model import DepthToSpace, Pad, Slice, Upsample
+from flow.ir.dataflow import ChannelShuffle, Padding, PixelShuffle, PixelUnshuffle, Repeat, Selection
+from flow.ir.model import DepthToSpace, Pad, Permute, Slice, SpaceToDepth, Upsample
 from flow.passes.integers.builder import Builder
 from flow.passes.integers.encoding import Encoding
 from flow.passes.integers.weights import refused
@@ -57,6 +57,25 @@ def depth_to_space(b: Builder, node: DepthToSpace) -> None:
     if not encoding.uniform:
         raise refused(node, "its channels have unlike scales", "use one scale for the tensor in front of it")
     b.give(node, PixelShuffle(node.name, tensor, node.block, node.depth_last), encoding)
+
+
+def space_to_depth(b: Builder, node: SpaceToDepth) -> None:
+    """Pixels become channels; each pixel of a block has the scales of its channels."""
+    tensor, encoding = b.integers(node.x, node)
+    pixels = node.block[0] * node.block[1]
+    channels = b.shapes[node.x][-1]
+    scale, offset = (values * pixels for values in encoding.channels(channels))
+    tensor = b.of_rank(tensor, 3, node)
+    b.give(node, PixelUnshuffle(node.name, tensor, node.block), Encoding.of(scale, offset))
+
+
+def permute(b: Builder, node: Permute) -> None:
+    """Channels in another order."""
+    tensor, encoding = b.integers(node.x, node)
+    if node.axis != len(b.shapes[node.x]) - 1:
+        raise refused(node, "it reorders another axis than the channels", "reorder channels only")
+    scale, offset = ([values[i] for i in node.order] for values in encoding.channels(len(node.order)))
+    b.give(node, ChannelShuffle(node.name, tensor, node.order), Encoding.of(scale, offset))
 
 
 def _last_two(values: tuple[int, ...], fill: int) -> tuple[int, int]:

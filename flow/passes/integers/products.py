@@ -14,7 +14,7 @@ from flow.ir.window import Window
 from flow.passes.integers.builder import WIDEST, Builder
 from flow.passes.integers.encoding import Encoding
 from flow.passes.integers.transposed import as_convolution
-from flow.passes.integers.weights import Weights, integer_product, refused, weights_of
+from flow.passes.integers.weights import Weights, in_common_phases, integer_product, refused, weights_of
 
 
 def matmul(b: Builder, node: MatMul) -> None:
@@ -39,8 +39,6 @@ def transposed_convolution(b: Builder, node: ConvTranspose) -> None:
     whole = weights_of(b.graph, node, node.weight)
     shape, result = b.shapes[node.x], b.shapes[node.name]
     lowered = as_convolution(node.window, shape[:-1], result[:-1], node.groups)
-    if len(set(lowered.blocks)) > 1:
-        raise refused(node, f"its strides {lowered.blocks} differ", "use one stride for both axes")
     kernel = (*node.window.kernel, shape[-1] // node.groups, result[-1])
     levels = lowered.weights(whole.levels.reshape(kernel))
     if whole.by_row:
@@ -49,10 +47,10 @@ def transposed_convolution(b: Builder, node: ConvTranspose) -> None:
         steps = np.broadcast_to(np.tile(whole.steps[0], prod(lowered.blocks)), levels.shape)
     outputs = levels.shape[-1]
     weights = Weights(levels.reshape(-1, outputs), steps.reshape(-1, outputs), whole.by_row)
-    block = lowered.blocks[0]
-    name = f"{node.name}:phases" if block > 1 else node.name
-    made, encoding = _windowed(b, node, name, weights, lowered.window, 1)
-    if block == 1:
+    phases = prod(lowered.blocks) > 1
+    name = f"{node.name}:phases" if phases else node.name
+    made, encoding = _windowed(b, node, name, weights, lowered.window, 1, prod(lowered.blocks))
+    if not phases:
         b.give(node, made, encoding)
         return
     b.add(made)
@@ -60,9 +58,12 @@ def transposed_convolution(b: Builder, node: ConvTranspose) -> None:
 
 
 def _windowed(
-    b: Builder, node: Conv | ConvTranspose, name: str, weights: Weights, window: Window, groups: int
+    b: Builder, node: Conv | ConvTranspose, name: str, weights: Weights, window: Window, groups: int, phases: int = 1
 ) -> tuple[Dense | Convolution, Encoding]:
-    """The product called ``name`` of the input of ``node``; one of one tap is a matrix product at every position."""
+    """The product called ``name`` of the input of ``node``; one of one tap is a matrix product at every position.
+
+    Its outputs fall into so many ``phases``; what is the same output in each has one scale.
+    """
     tensor, inputs = b.integers(node.x, node)
     zero = inputs.level_of(Fraction(0))
     if window.pads and zero is None:
@@ -75,6 +76,8 @@ def _windowed(
     channel = np.arange(len(weights.levels))[:, None] % rows
     group = np.arange(outputs)[None, :] // (outputs // groups)
     integers, encoding = integer_product(node, weights, inputs, channel + group * rows)
+    if phases > 1:
+        integers, encoding = in_common_phases(node, integers, encoding, phases)
     if prod(window.kernel) == 1 and set(window.strides) == {1} and not window.pads and groups == 1:
         return narrowest(b, node, Dense(name, tensor, integers, WIDEST)), encoding
     weight = integers.reshape(*window.kernel, rows, outputs)
@@ -89,14 +92,21 @@ def _shuffled(b: Builder, node: ModelOp, phases: str, blocks: Shape, encoding: E
     """The phases of a transposed convolution put together, without what lies beyond its last output."""
     outputs, count = b.shapes[node.name][-1], prod(blocks)
     scale, offset = encoding.channels(outputs * count)
-    # phases have steps of their own where their inputs have unlike scales
-    if scale != scale[:outputs] * count or offset != offset[:outputs] * count:
-        raise refused(node, "its phases have unlike scales", "use one scale for the whole tensor in front of it")
+    if offset != offset[:outputs] * count:
+        raise refused(
+            node,
+            "its phases have unlike offsets: each adds the zero point of its input with weights of its own",
+            "quantise its input with zero point 0",
+        )
     merged = Encoding.of(scale[:outputs], offset[:outputs])
     wanted = (1,) * (3 - len(b.shapes[node.name])) + b.shapes[node.name]
-    pixels: PixelShuffle | Flatten = PixelShuffle(node.name, phases, blocks[0], depth_last=True)
-    if len(blocks) == 1:  # of a sequence they already lie in order
-        pixels = Flatten(node.name, phases, (1, b.types[phases].size // outputs, outputs))
+    height = b.types[phases].shape[0] if len(blocks) == 2 else 1
+    if prod(blocks[:-1]) == 1:  # those of a row already lie in order
+        pixels: PixelShuffle | Flatten = Flatten(
+            node.name, phases, (height, b.types[phases].size // outputs // height, outputs)
+        )
+    else:
+        pixels = PixelShuffle(node.name, phases, (blocks[0], blocks[1]), depth_last=True)
     if pixels.infer(b.types[phases]).shape == wanted:
         b.give(node, pixels, merged)
         return

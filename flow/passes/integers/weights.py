@@ -13,6 +13,8 @@ from flow.ir.types import Ints, Reals
 from flow.passes.integers.encoding import Encoding, common_step
 
 MAX_WEIGHT_BITS = 32
+_NO_COMMON_STEP = "its inputs have unlike scales without a common step, so that its sums are not integers"
+_ONE_SCALE = "use one scale for the whole tensor in front of it, or scales that are powers of two"
 MAX_UNQUANTIZED_BITS = 16
 """A float parameter without a quantiser is taken as integers if it is a multiple of one step, this wide."""
 
@@ -90,6 +92,27 @@ def integer_product(node: ModelOp, weights: Weights, inputs: Encoding, channel: 
     return integers, Encoding.of(sums, offsets)
 
 
+def in_common_phases(node: ModelOp, integers: Ints, encoding: Encoding, phases: int) -> tuple[Ints, Encoding]:
+    """Weights (rows, phases * outputs) whose sums have one scale for each output, whatever the phase.
+
+    Phases have scales of their own where the rows have: each takes the common step of its rows.
+    """
+    outputs = integers.shape[1] // phases
+    scale, offset = encoding.channels(integers.shape[1])
+    steps = []
+    scaled = integers.reshape(-1, phases, outputs).copy()
+    for c in range(outputs):
+        used = [phase for phase in range(phases) if scaled[:, phase, c].any()]
+        step = common_step(scale[phase * outputs + c] for phase in used) or Fraction(1)
+        for phase in used:
+            factor = int(scale[phase * outputs + c] / step)
+            if abs(factor) * int(np.abs(scaled[:, phase, c]).max()) >= 1 << (MAX_WEIGHT_BITS - 1):
+                raise refused(node, _NO_COMMON_STEP, _ONE_SCALE)
+            scaled[:, phase, c] *= factor
+        steps.append(step)
+    return scaled.reshape(integers.shape), Encoding.of(steps * phases, offset)
+
+
 def _in_common_steps(
     node: ModelOp, weights: Weights, scale: tuple[Fraction, ...], channel: Ints
 ) -> tuple[Ints, list[Fraction]]:
@@ -103,11 +126,7 @@ def _in_common_steps(
         step = common_step(w for k, w in enumerate(worth) if levels[k, c]) or Fraction(1)
         column = [int(w / step) * int(level) if level else 0 for w, level in zip(worth, levels[:, c], strict=True)]
         if max(abs(v) for v in column).bit_length() >= MAX_WEIGHT_BITS:
-            raise refused(
-                node,
-                "its inputs have unlike scales without a common step, so that its sums are not integers",
-                "use one scale for the whole tensor in front of it, or scales that are powers of two",
-            )
+            raise refused(node, _NO_COMMON_STEP, _ONE_SCALE)
         integers[:, c] = column
         sums.append(step)
     return integers, sums
