@@ -94,8 +94,8 @@ def row_buffer(words: int, word_bits: int) -> Resources:
 def shuffled_pixel(words: int, lanes: int, bits: int) -> Resources:
     """Two pixels of so many words whose values leave in another order; unmeasured.
 
-    One lane reads a memory where a table says. Several lanes read registers, each through a multiplexer of as many
-    inputs as there are words, four in three bits of select a LUT. A pixel in one word is wires.
+    One lane reads a memory where a table says. Several lanes read registers, each through a multiplexer with an
+    input for each word of both pixels; a LUT of a tree of them takes three inputs away. A pixel in one word is wires.
     """
     if words == 1:
         return Resources.zero()
