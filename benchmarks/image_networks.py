@@ -19,10 +19,10 @@ from rich.table import Table
 
 from flow.api.build import layer_labels, layer_origins
 from flow.api.compile import compile_model, macs, random_frames
-from flow.backend import tools
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.hls import HlsOptions, emit_hls
 from flow.ir.dataflow import execute
+from flow.ir.parts import cores
 from flow.plan import board as boards
 from flow.plan.design import build_design
 from flow.plan.folding import fold
@@ -74,7 +74,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", action="append", choices=list(networks.FULL_SIZE), help="default: all")
     given = parser.parse_args()
-    table = Table(title=f"{tools.cores()} cores, {FRAMES} frames, {BOARD}", title_justify="left")
+    table = Table(title=f"{cores()} cores, {FRAMES} frames, {BOARD}", title_justify="left")
     table.add_column("network", no_wrap=True)
     for title in ("M MACs", "s: passes", "emitted", "emulator", "csim frames/s", "evaluator", "GB at most", "differ"):
         table.add_column(title, justify="right")
