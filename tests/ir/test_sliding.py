@@ -56,12 +56,12 @@ def test_a_sequence_and_no_frames():
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize("x", [2**8, 2**11 + 1, 2**24 + 1, 2**26 + 1, 2**27 + 1, 2**29 - 1])
+@pytest.mark.parametrize("x", [2**8, 2**11 + 1, -(2**11) - 1, 2**24 + 1, 2**26 + 1, -(2**26) - 1, 2**27 + 1, 2**29 - 1])
 @pytest.mark.parametrize("pad", [0, 5, -(2**30) + 1])
 def test_convolutions_are_exact_at_every_size(x, groups, pad):
     """Sums whose last bit counts, on both sides of what float32 and float64 hold."""
     window = Window((2, 2), (1, 1), (1, 1), (1, 0), (0, 1))
-    values = RNG.choice(np.array([x, -x, x - 1, 1 - x, 1]), (2, 3, 4, 4))
+    values = RNG.choice(np.array([x, x - 1, x + 2, 1]), (2, 3, 4, 4))
     weight = RNG.choice(np.array([x, -x, x - 2, 3, 1]), (2, 2, 4 // groups, 4))
     node = Convolution("c", "x", weight, window, groups, pad, IntType(48, signed=True))
     surrounded = window.padded(values.astype(object), pad)
