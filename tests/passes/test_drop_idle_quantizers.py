@@ -71,6 +71,10 @@ STAYS = {
     "clipped above by one": model(
         X, FIRST, quant("l", "q", 0.1, bits=6, signed=False, narrow=True), replace(AGAIN, x="l")
     ),
+    "sums clipped": model(X, FOUR, FIRST, *MEAN, quant("l", "m", 0.1, bits=8), replace(AGAIN, x="l")),
+    "a sum clipped": model(
+        X, FIRST, Reduce("m", "q", "sum", (0, 1), True), quant("l", "m", 0.1, bits=10), replace(AGAIN, x="l")
+    ),
     "clipped below": model(X, quant("q", "x", 0.1), quant("l", "q", 0.1, bits=6, signed=False), replace(AGAIN, x="l")),
     "moved out of range": model(X, FIRST, quant("l", "q", 0.1, zero=1.0, bits=6, signed=False), replace(AGAIN, x="l")),
     "a scale for each channel": model(
