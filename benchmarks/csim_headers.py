@@ -16,6 +16,7 @@ import flow
 from flow.api.compile import random_integers
 from flow.backend import tools
 from flow.backend.csim import Simulator, compile_design
+from flow.ir.parts import cores
 
 RUNS = 5
 FRAMES = 2000
@@ -36,9 +37,7 @@ def frames_per_second(result: "flow.BuildResult", library: Path) -> float:
 
 def main() -> None:
     models = [Path(name) for name in sys.argv[1:]] or [Path("examples/digits_mlp/digits_mlp.onnx")]
-    print(
-        f"{'model':40} {'as shipped':>12} {'one word less':>14} {'ratio':>6}   frames a second, {tools.cores()} cores"
-    )
+    print(f"{'model':40} {'as shipped':>12} {'one word less':>14} {'ratio':>6}   frames a second, {cores()} cores")
     for model in models:
         with tempfile.TemporaryDirectory() as folder:
             result = flow.build(model, out=Path(folder) / "fast")

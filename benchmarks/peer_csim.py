@@ -32,6 +32,7 @@ from flow.backend.csim import Simulator, compile_design
 from flow.emit.hls import HlsOptions, emit_hls
 from flow.ir.model import BipolarQuant, Quant
 from flow.ir.near_ties import activation_quantizers
+from flow.ir.parts import cores
 from flow.ir.reference import Evaluation
 from flow.ir.types import Reals
 from flow.plan import board as boards
@@ -304,7 +305,7 @@ def main() -> int:
         f"{name} {importlib.metadata.version(name)}" for name in ("flow-fpga", "hls4ml", "qonnx", "numpy")
     )
     console.print(
-        f"{versions}, g++ {tools.version(compiler)}, Python {platform.python_version()}, {tools.cores()} cores; "
+        f"{versions}, g++ {tools.version(compiler)}, Python {platform.python_version()}, {cores()} cores; "
         f"{given.runs} runs, {given.frames} frames"
     )
     table = Table()

@@ -215,6 +215,8 @@ def _print_inspection(result: "InspectResult") -> None:
         f"{sum(x.macs for x in result.layers):,} MACs a frame, "
         f"{sum(x.weight_bits for x in result.layers) / 8192:.1f} KiB of weights; everything is supported"
     )
+    for remark in result.remarks:
+        console.print(f"remark: {remark}", markup=False)
 
 
 @main.command()

@@ -210,12 +210,12 @@ def separable(kit: Kit, inputs: int, outputs: int, stride: int = 1) -> nn.Sequen
     )
 
 
-def mobilenet(kit: Kit) -> nn.Module:
-    """MobileNet-v1: a convolution, thirteen depthwise separable ones, their mean, a dense layer.
+def mobilenet(kit: Kit, first: int | None = None, classes: int = 10) -> nn.Module:
+    """MobileNet-v1: a convolution (of ``first`` bits), thirteen depthwise separable ones, their mean, a dense layer.
 
     Source: Howard et al., MobileNets, arXiv:1704.04861, table 1.
     """
-    layers: list[nn.Module] = [kit.identity(8), kit.block(3, kit.of(32), 3, stride=2, padding=1)]
+    layers: list[nn.Module] = [kit.identity(8), kit.block(3, kit.of(32), 3, bits=first, stride=2, padding=1)]
     channels = kit.of(32)
     for outputs, stride in (
         *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
@@ -224,7 +224,7 @@ def mobilenet(kit: Kit) -> nn.Module:
     ):
         layers.append(separable(kit, channels, kit.of(outputs), stride))
         channels = kit.of(outputs)
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), kit.relu(8), nn.Flatten(), kit.linear(channels, 10))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), kit.relu(8), nn.Flatten(), kit.linear(channels, classes))
 
 
 class Mean(nn.Module):
@@ -518,6 +518,7 @@ BLOCKS = {
 FULL_SIZE = {
     "cnv_1w1a": Network(cnv, (3, 32, 32), Kit("pow2", 1, 1)),
     "resnet20": Network(lambda kit: resnet(kit, 3), (3, 32, 32), Kit("pow2", 3, 4)),
+    "mobilenet": Network(lambda kit: mobilenet(kit, first=8, classes=1000), (3, 224, 224), Kit("pow2", 4, 4)),
 }
 
 

@@ -507,7 +507,7 @@ def test_plan_is_used(here):
     (here / "plan.toml").write_text(PLAN.replace("simd = 6", "simd = 3"))
     arguments = ("build", "tiny.onnx", "--no-csim", "-q", "--input-type", "i4", "--out", "out")
     result = flow(*arguments, "--plan", "plan.toml")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0
     report = json.loads((here / "out" / "report.json").read_text())
     assert report["optimality"] == "given by the user"
     assert [layer["cycles"]["value"] for layer in report["layers"]] == [1, 2]
@@ -711,6 +711,29 @@ def test_inspect_as_json(here):
     assert [layer["weight_bits"] for layer in found["layers"]] == [96, 72]
 
 
+def test_inspect_remarks_on_unlike_scales(here):
+    """Two quantisers of one input side by side: the step of scales 1 and float32(1/3) is 2**-25."""
+    nodes = [
+        quant("x", "s_in", "b_in", "xq"),
+        quant("xq", "s_one", "b_in", "one"),
+        quant("xq", "s_other", "b_in", "other"),
+        helper.make_node("Concat", ["one", "other"], ["joined"], name="join", axis=1),
+        quant("w", "s_w", "b_w", "wq"),
+        helper.make_node("MatMul", ["joined", "wq"], ["logits"], name="head"),
+    ]
+    values = {"zero": 0, "s_in": 1, "b_in": 4, "s_one": 1, "s_w": 0.5, "b_w": 4, "w": np.concatenate([W1, W1]) * 0.5}
+    for scale, expected in (
+        (1 / 3, "remark: 'logits': its weights take 29 bits instead of 4, for its inputs have unlike scales"),
+        (1, ""),
+    ):
+        tensors = [tensor(value, name) for name, value in {**values, "s_other": scale}.items()]
+        onnx.save(model_of(nodes, tensors, output_shape=(1, 6), output="logits"), "joined.onnx")
+        result = flow("inspect", "joined.onnx", "--input-type", "i4")
+        assert result.exit_code == 0
+        assert expected in " ".join(result.stdout.split())
+        assert ("remark" in result.stdout) == bool(expected)
+
+
 def test_inspect_of_what_is_not_supported(here):
     model = tiny_model()
     model.graph.node[3].op_type = "Erf"
@@ -784,7 +807,7 @@ def built(tmp_path_factory):
     np.savez(folder / "data.npz", x=rng.integers(-8, 8, (50, 4)), y=rng.integers(0, 3, 50))
     arguments = ("build", folder / "tiny.onnx", "--input-type", "i4", "--data", folder / "data.npz")
     result = flow(*arguments, "--out", folder / "first")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0
     return folder, arguments, result.stdout
 
 
@@ -842,7 +865,7 @@ def test_sim(built, tmp_path):
     folder, _, _ = built
     out = tmp_path / "out.npz"
     result = flow("sim", folder / "first", "--data", folder / "data.npz", "--trace", "--save", out)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == "50 frames: 150 output integers compared with the model, 0 differ"
     assert lines[1].startswith("accuracy: ")

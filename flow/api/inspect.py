@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flow.api.build import layer_labels, layer_origins
-from flow.api.compile import chosen_input_type, compile_model
+from flow.api.compile import Compiled, chosen_input_type, compile_model
 from flow.errors import OptionError, UnsupportedModelError
 from flow.frontend.importer import import_model
-from flow.ir.model import Input, infer_shapes
+from flow.ir.model import Conv, Input, MatMul, QuantizedConstant, infer_shapes
+from flow.ir.types import type_of_values
 from flow.plan.layers import Layer, layers_of
 from flow.report.assemble import describe
+
+_SIGN = 1  # a bit that weights take where a pass turns their signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class InspectResult:
         input_type: How the input arrives, in words.
         layers: In order; empty where the model cannot be built.
         problems: What is not supported, each with what to do; empty where all is.
+        remarks: What costs more than it need, each with what to do.
     """
 
     file: str
@@ -65,6 +69,7 @@ class InspectResult:
     input_type: str
     layers: tuple[LayerView, ...]
     problems: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 def inspect(model: str | Path, *, input_type: str | None = None) -> InspectResult:
@@ -77,7 +82,7 @@ def inspect(model: str | Path, *, input_type: str | None = None) -> InspectResul
     try:
         imported = import_model(path)
     except UnsupportedModelError as error:
-        return InspectResult(path.name, (), (), "", (), tuple(map(str, error.problems)))
+        return InspectResult(path.name, (), (), "", (), tuple(map(str, error.problems)), ())
     shapes = infer_shapes(imported.graph)
     source = next(n for n in imported.graph.nodes if isinstance(n, Input))
     output_shape = shapes[imported.graph.outputs[0]]
@@ -87,7 +92,7 @@ def inspect(model: str | Path, *, input_type: str | None = None) -> InspectResul
         layers = layers_of(compiled.graph)
     except (UnsupportedModelError, OptionError) as error:
         problems = error.problems if isinstance(error, UnsupportedModelError) else (error,)
-        return InspectResult(path.name, source.shape, output_shape, "", (), tuple(map(str, problems)))
+        return InspectResult(path.name, source.shape, output_shape, "", (), tuple(map(str, problems)), ())
     labels, origins = layer_labels(layers, imported), layer_origins(layers, imported)
     encodings = compiled.integers.encodings
     views = tuple(
@@ -99,7 +104,24 @@ def inspect(model: str | Path, *, input_type: str | None = None) -> InspectResul
         if chosen is not None
         else f"float; the host quantises it to {entry.element} (scale {describe(encodings[entry.name])})"
     )
-    return InspectResult(path.name, source.shape, output_shape, arrival, views, ())
+    return InspectResult(path.name, source.shape, output_shape, arrival, views, (), _remarks(compiled, layers, labels))
+
+
+def _remarks(compiled: Compiled, layers: tuple[Layer, ...], labels: dict[str, str]) -> tuple[str, ...]:
+    """Products whose weights became wider than they were quantised: their inputs have unlike scales."""
+    found = []
+    for layer in layers:
+        node = compiled.model.by_name.get(layer.product.name) if layer.product is not None else None
+        weight = compiled.model[node.weight] if isinstance(node, MatMul | Conv) else None
+        if layer.product is None or not isinstance(weight, QuantizedConstant):
+            continue
+        bits, quantised = layer.product.weight_type.bits, type_of_values(weight.levels).bits
+        if bits > quantised + _SIGN:
+            found.append(
+                f"'{labels[layer.name]}': its weights take {bits} bits instead of {quantised}, for its inputs have "
+                "unlike scales; quantise them with one scale (one quantiser behind the concatenation)"
+            )
+    return tuple(found)
 
 
 def _view(layer: Layer, name: str, origin: str, scale: str) -> LayerView:

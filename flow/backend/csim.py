@@ -16,6 +16,7 @@ from flow.backend.process import Command, run, run_all
 from flow.emit.cxx import codes, uncoded
 from flow.errors import DataError, ExactnessError
 from flow.ir.dataflow import Shape
+from flow.ir.parts import cores
 from flow.ir.types import ElementType, Ints
 
 FLAGS = (
@@ -61,12 +62,12 @@ def compile_design(folder: Path) -> Path:
     # paths relative to the build folder, so that the objects do not depend on where it lies
     common = [compiler, *FLAGS, "-DFLOW_SEPARATE_UNITS", "-Icsim/include", "-isystem", "csim/ap_types"]
     commands = []
-    for number, batch in enumerate(_batches(folder, tools.cores())):
+    for number, batch in enumerate(_batches(folder, cores())):
         source = objects / f"batch{number}.cpp"
         source.write_text("".join(f'#include "../units/{unit}.cpp"\n' for unit in batch))
         arguments = ["-c", f"csim/obj/batch{number}.cpp", "-o", f"csim/obj/batch{number}.o"]
         commands.append(Command([*common, *arguments], objects / f"batch{number}.log", folder, remedy))
-    run_all(commands, tools.cores())
+    run_all(commands, cores())
     compiled = [f"csim/obj/batch{number}.o" for number in range(len(commands))]
     link = [compiler, "-shared", "-o", "csim/design.so", *compiled]
     run(Command(link, objects / "link.log", folder, remedy))
@@ -180,7 +181,7 @@ class Simulator:
         frames = len(xs[0][0])
         stored = [np.ascontiguousarray(codes(x, source), np.int64).reshape(frames, -1) for x, source in xs]
         result = np.empty((frames, int(np.prod(shape))), np.int64)
-        parts = np.array_split(np.arange(frames), tools.cores())
+        parts = np.array_split(np.arange(frames), cores())
 
         def run_part(part: Sequence[int]) -> int:
             if len(part) == 0:

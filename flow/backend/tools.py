@@ -154,8 +154,3 @@ def ap_types() -> Path:
         "the open ap_int headers are needed for C-simulation and were not found (package hls4ml)",
         "pip install hls4ml==1.3.0, or let FLOW_AP_TYPES name a folder that holds ap_int.h",
     )
-
-
-def cores() -> int:
-    """How many programs may run side by side."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

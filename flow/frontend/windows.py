@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from flow.frontend.context import Attributes, Context, Handler, Refused
-from flow.ir.model import Binary, Conv, ConvTranspose, Pad, Pool, Shape, transposed_outputs
+from flow.ir.model import Binary, Conv, ConvTranspose, Pad, Pool, Shape
 from flow.ir.window import Window
 
 Layout: TypeAlias = Literal["first", "last"]
@@ -60,7 +60,7 @@ def conv_transpose(context: Context, node: onnx.NodeProto, attributes: Attribute
         )
     window = _transposed_window(attributes, spatial, stored[2:])
     try:
-        found = transposed_outputs(window, spatial)
+        found = window.transposed_outputs(spatial)
     except ValueError as error:
         raise Refused(f"nothing is left of it ({error})", "check its pads") from None
     rows, parts, kernel = channels // groups, stored[1], stored[2:]

@@ -9,14 +9,20 @@ channels lie along the last axis, and element ``i`` of a frame (in row-major ord
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from flow.errors import VerifyError
 from flow.ir.functions import NEVER, Lookup, Step
 from flow.ir.graph import Graph, Node
 from flow.ir.joins import Concatenation, Gate, Sum
 from flow.ir.moves import ChannelShuffle, Flatten, Padding, PixelShuffle, PixelUnshuffle, Repeat, Selection
+from flow.ir.parts import cores, over_parts
 from flow.ir.products import Convolution, Dense, Pooling
 from flow.ir.tensor_type import Shape, TensorType, over_channels, padded_type
 from flow.ir.types import MAX_BITS, ElementType, Ints
+
+_FEW = 4  # frames that are evaluated at once in any case
+_ELEMENTS = 1 << 22  # of all tensors of a part: some ten MB each time
 
 __all__ = [
     "DATAFLOW_OPS",
@@ -147,11 +153,40 @@ def verify_dataflow(graph: DataflowGraph) -> None:
 
 
 def execute(graph: DataflowGraph, feeds: dict[str, Ints], *, keep: bool = False) -> dict[str, Ints]:
-    """Every output (with ``keep`` every tensor) for a batch of integers, (frames, *shape)."""
+    """Every output (with ``keep`` every tensor) for a batch of integers, (frames, *shape).
+
+    Frames do not depend on each other: those of large batches are evaluated in parts, on all cores, and without
+    ``keep`` the memory that this takes does not grow with the batch.
+    """
+    frames = len(next(iter(feeds.values())))
+    if frames <= _FEW:
+        return _evaluated(graph, feeds, keep)[0]
+    first, size = _evaluated(graph, {name: x[:1] for name, x in feeds.items()}, keep)
+    found = {name: np.empty((frames, *value.shape[1:]), np.int64) for name, value in first.items()}
+
+    def evaluate(part: slice) -> None:
+        for name, value in _evaluated(graph, {name: x[part] for name, x in feeds.items()}, keep)[0].items():
+            found[name][part] = value
+
+    if frames * size <= _ELEMENTS:
+        evaluate(slice(None))
+    else:
+        over_parts(evaluate, frames, max(1, min(_ELEMENTS // size, -(-frames // cores()))))
+    return found
+
+
+def _evaluated(graph: DataflowGraph, feeds: dict[str, Ints], keep: bool) -> tuple[dict[str, Ints], int]:
+    """The outputs, or all tensors, and the number of elements of all tensors."""
     values: dict[str, Ints] = {}
+    size = 0
     for node in graph.nodes:
         if isinstance(node, Source):
             values[node.name] = feeds[node.name]
         else:
             values[node.name] = node.evaluate(*(values[name] for name in node.inputs))
-    return values if keep else {name: values[name] for name in graph.outputs}
+        size += values[node.name].size
+        if not keep:
+            for name in set(node.inputs) - set(graph.outputs):
+                if graph.users[name][-1] is node:
+                    del values[name]
+    return values if keep else {name: values[name] for name in graph.outputs}, size

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of one integer: steps, which never turn, and lookups, which may."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -15,6 +16,8 @@ from flow.ir.types import MAX_BITS, Bipolar, ElementType, Ints
 
 NEVER = 1 << (MAX_BITS + 2)
 """A threshold that no input reaches."""
+_BLOCK = 1 << 15  # elements at once: they stay in a cache while they are compared
+_COMPARED = 32  # so many thresholds are faster compared one by one than searched
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +75,7 @@ class Step(Node):
         _check_reach(self, x, np.concatenate(self.ends()))
 
     def evaluate(self, x: Ints) -> Ints:
-        if self.channels == 1:
-            rank: Ints = np.searchsorted(self.thresholds[0], x, side="right").astype(np.int64)
-            uniform: Ints = self.start[0] + self.stride[0] * rank
-            return uniform
-        rows = x.reshape(-1, self.channels)
-        count = np.empty(rows.shape, np.int64)
-        for channel in range(self.channels):
-            count[:, channel] = np.searchsorted(self.thresholds[channel], rows[:, channel], side="right")
-        return (self.start + self.stride * count).reshape(x.shape)
+        return _applied(self, x, lambda count: self.start + self.stride * count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,12 +123,31 @@ class Lookup(Node):
         _check_reach(self, x, self.values)
 
     def evaluate(self, x: Ints) -> Ints:
-        rows = x.reshape(-1, self.channels)
+        return _applied(self, x, lambda count: np.take_along_axis(self.values.T, count, axis=0))
+
+
+def _applied(function: Step | Lookup, x: Ints, value: Callable[["NDArray[np.integer]"], Ints]) -> Ints:
+    """``value`` of the number of thresholds that each element reaches, some rows of channels at a time."""
+    rows = x.reshape(-1, function.channels)
+    found = np.empty(rows.shape, np.int64)
+    step = max(1, _BLOCK // function.channels)
+    for first in range(0, len(rows), step):
+        found[first : first + step] = value(_reached(function.thresholds, rows[first : first + step]))
+    return found.reshape(x.shape)
+
+
+def _reached(thresholds: Ints, rows: Ints) -> "NDArray[np.integer]":
+    """How many thresholds of its channel each element reaches; ``thresholds`` is (channels, boundaries)."""
+    channels, boundaries = thresholds.shape
+    if boundaries > _COMPARED:
         found = np.empty(rows.shape, np.int64)
-        for channel in range(self.channels):
-            count = np.searchsorted(self.thresholds[channel], rows[:, channel], side="right")
-            found[:, channel] = self.values[channel][count]
-        return found.reshape(x.shape)
+        for channel in range(channels):
+            found[:, channel] = np.searchsorted(thresholds[channel], rows[:, channel], side="right")
+        return found
+    count = np.zeros(rows.shape, np.uint8)
+    for threshold in thresholds.T:
+        count += rows >= threshold
+    return count
 
 
 def _inside(function: Step | Lookup) -> NDArray[np.bool_]:

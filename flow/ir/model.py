@@ -491,7 +491,7 @@ def _shape(node: ModelOp, shapes: dict[str, Shape]) -> Shape:
         case Conv(x=x, weight=weight, window=window):
             return (*window.outputs(shapes[x][:-1]), _filters(node, shapes[x], shapes[weight]))
         case ConvTranspose(x=x, weight=weight, window=window):
-            return (*transposed_outputs(window, shapes[x][:-1]), _filters(node, shapes[x], shapes[weight]))
+            return (*window.transposed_outputs(shapes[x][:-1]), _filters(node, shapes[x], shapes[weight]))
         case Pool(x=x, window=window):
             return (*window.outputs(shapes[x][:-1]), shapes[x][-1])
         case Reduce(x=x, axes=axes, keep=keep):
@@ -541,21 +541,6 @@ def _shape(node: ModelOp, shapes: dict[str, Shape]) -> Shape:
             return shapes[x]
         case Unary(x=x) | Clip(x=x):
             return shapes[x]
-
-
-def transposed_outputs(window: Window, spatial: Shape) -> Shape:
-    """The spatial shape of a transposed convolution."""
-    if len(spatial) != len(window.kernel):
-        raise ValueError(f"a window of {len(window.kernel)} axes over {spatial}")
-    found = tuple(
-        (size - 1) * stride + span - before - after
-        for size, stride, span, before, after in zip(
-            spatial, window.strides, window.span, window.before, window.after, strict=True
-        )
-    )
-    if min(found, default=1) < 1:
-        raise ValueError(f"nothing is left of {spatial}")
-    return found
 
 
 def _filters(node: Conv | ConvTranspose, x: Shape, weight: Shape) -> int:

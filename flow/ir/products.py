@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sums of products: dense layers, convolutions, and pools, which are sums or maxima over the same windows."""
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flow.errors import VerifyError
 from flow.ir.graph import Node
+from flow.ir.sliding import Numbers, convolved, over_taps
 from flow.ir.tensor_type import (
     TensorType,
     check_accumulator,
@@ -23,7 +22,7 @@ from flow.ir.tensor_type import (
     partial_sums,
 )
 from flow.ir.types import ElementType, Ints, IntType, type_of_values
-from flow.ir.window import Window, correlate
+from flow.ir.window import Window
 
 _FLOAT_EXACT = 2**24
 _DOUBLE_EXACT = 2**53
@@ -49,6 +48,11 @@ class Dense(Node):
         """The type at which the weights are stored: the narrowest that their values need."""
         return type_of_values(self.weight)
 
+    @cached_property
+    def size(self) -> int:
+        """The greatest sum of the magnitudes of an output's weights: so much inputs of -1 and +1 can add up to."""
+        return int(np.abs(self.matrix).sum(0).max(initial=0))
+
     def sum_range(self, x: TensorType) -> tuple[Ints, Ints]:
         """The least and greatest total of each output over all inputs of type ``x``."""
         low, high = _term_ranges(self.weight, *over_channels(x, self.weight.shape[0]))
@@ -69,8 +73,11 @@ class Dense(Node):
         check_accumulator(self.name, self.acc, self.partial_range(x))
 
     def evaluate(self, x: Ints) -> Ints:
-        bound = int(np.abs(x).max(initial=0)) * int(np.abs(self.weight).sum(0).max(initial=0))
-        return _exactly(lambda x, weight: x @ weight, x, self.weight, bound)
+        def product(x: Numbers, weight: Numbers) -> Numbers:
+            return np.asarray(x.reshape(-1, x.shape[-1]) @ weight)  # one product, not one for each frame
+
+        sums = _exactly(product, x, self.weight, _greatest(x) * self.size)
+        return sums.reshape(*x.shape[:-1], self.weight.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +121,11 @@ class Convolution(Node):
         """The type at which the weights are stored: the narrowest that their values need."""
         return type_of_values(self.weight)
 
+    @cached_property
+    def size(self) -> int:
+        """The greatest sum of the magnitudes of an output's weights: so much inputs of -1 and +1 can add up to."""
+        return int(np.abs(self.matrix).sum(0).max(initial=0))
+
     def tap_type(self, x: TensorType) -> ElementType:
         """The type of an input or of the padding."""
         return padded_type(x.element, self.window, self.pad)
@@ -154,27 +166,24 @@ class Convolution(Node):
         check_accumulator(self.name, self.acc, self.partial_range(x))
 
     def evaluate(self, x: Ints) -> Ints:
-        greatest = max(int(np.abs(x).max(initial=0)), abs(self.pad))
-        bound = greatest * int(np.abs(self.matrix).sum(0).max(initial=0))
+        def product(x: Numbers, weight: Numbers) -> Numbers:
+            return convolved(self.window.padded(x, self.pad), weight, self.window, self.groups)
 
-        def product(x: "NDArray[Any]", weight: "NDArray[Any]") -> "NDArray[Any]":
-            return correlate(self.window.padded(x, self.pad), weight, self.window, self.groups)
-
-        return _exactly(product, x, self.weight, bound)
+        return _exactly(product, x, self.weight, max(_greatest(x), abs(self.pad)) * self.size)
 
 
-def _exactly(
-    product: "Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]", x: Ints, weight: Ints, bound: int
-) -> Ints:
+def _exactly(product: Callable[[Numbers, Numbers], Numbers], x: Ints, weight: Ints, bound: int) -> Ints:
     """A sum of products in the fastest arithmetic in which no partial sum, up to ``bound``, is rounded."""
     if bound < _FLOAT_EXACT:  # BLAS is far faster than int64
-        single: Ints = np.rint(product(x.astype(np.float32), weight.astype(np.float32))).astype(np.int64)
-        return single
+        return product(x.astype(np.float32), weight.astype(np.float32)).astype(np.int64)
     if bound < _DOUBLE_EXACT:
-        double: Ints = np.rint(product(x.astype(np.float64), weight.astype(np.float64))).astype(np.int64)
-        return double
-    exact: Ints = product(x, weight)
-    return exact
+        return product(x.astype(np.float64), weight.astype(np.float64)).astype(np.int64)
+    return product(x, weight)
+
+
+def _greatest(x: Ints) -> int:
+    """The greatest magnitude."""
+    return max(int(x.max(initial=0)), -int(x.min(initial=0)))
 
 
 def _term_ranges(weight: Ints, lo: Ints, hi: Ints) -> tuple[Ints, Ints]:
@@ -229,7 +238,4 @@ class Pooling(Node):
             raise VerifyError(f"'{self.name}': a window holds nothing but padding")
 
     def evaluate(self, x: Ints) -> Ints:
-        padded = self.window.padded(x, self.pad)
-        seen = [self.window.seen(padded, tap) for tap in self.window.taps()]
-        combined: Ints = functools.reduce(np.maximum if self.kind == "max" else np.add, seen)
-        return combined.copy() if len(seen) == 1 else combined
+        return over_taps(self.window.padded(x, self.pad), self.window, np.maximum if self.kind == "max" else np.add)

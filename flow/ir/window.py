@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sliding windows over tensors whose channels lie along the last axis: geometry, and sums of products.
+"""The geometry of windows that slide over tensors whose channels lie along the last axis.
 
 Both languages mean the same by a window; arrays are (frames, *spatial, channels).
 """
@@ -63,6 +63,20 @@ class Window:
             raise ValueError(f"a window that spans {self.span} does not fit {spatial}")
         return found
 
+    def transposed_outputs(self, spatial: Shape) -> Shape:
+        """The spatial shape of a transposed convolution; ValueError where nothing is left."""
+        if len(spatial) != len(self.kernel):
+            raise ValueError(f"a window of {len(self.kernel)} axes over {spatial}")
+        found = tuple(
+            (size - 1) * stride + span - before - after
+            for size, stride, span, before, after in zip(
+                spatial, self.strides, self.span, self.before, self.after, strict=True
+            )
+        )
+        if min(found, default=1) < 1:
+            raise ValueError(f"nothing is left of {spatial}")
+        return found
+
     def taps(self) -> Iterator[Shape]:
         """Every tap, the last axis fastest."""
         yield from np.ndindex(self.kernel)
@@ -114,35 +128,6 @@ def parse_window(text: str) -> Window:
 
 def _times(sizes: Shape) -> str:
     return "x".join(map(str, sizes))
-
-
-def correlate(padded: "NDArray[Any]", weight: "NDArray[Any]", window: Window, groups: int) -> "NDArray[Any]":
-    """The sum over the taps of inputs times weights.
-
-    Args:
-        padded: (frames, *spatial, channels), with its padding.
-        weight: (*kernel, channels / groups, outputs); output ``m`` belongs to group ``m // (outputs / groups)``.
-        window: Where the taps lie.
-        groups: In how many parts channels and outputs fall.
-    """
-    total: NDArray[Any] | None = None
-    for tap in window.taps():
-        term = grouped_product(window.seen(padded, tap), weight[tap], groups)
-        total = term if total is None else np.add(total, term, out=total)
-    assert total is not None
-    return total
-
-
-def grouped_product(x: "NDArray[Any]", weight: "NDArray[Any]", groups: int) -> "NDArray[Any]":
-    """``x`` (..., channels) times ``weight`` (channels / groups, outputs), group by group."""
-    rows, outputs = weight.shape
-    if groups == 1:
-        return np.asarray(x @ weight)
-    if rows == 1 and outputs == groups:
-        return np.asarray(x * weight[0])
-    split = x.reshape(*x.shape[:-1], groups, 1, rows)
-    parts = weight.reshape(rows, groups, outputs // groups).transpose(1, 0, 2)
-    return np.asarray((split @ parts).reshape(*x.shape[:-1], outputs))
 
 
 def space_to_depth(x: "NDArray[_Number]", block: tuple[int, int]) -> "NDArray[_Number]":

@@ -7,6 +7,7 @@ from flow.passes.absorb_transposes import absorb_transposes
 from flow.passes.base import Pass
 from flow.passes.divide_common_factors import divide_common_factors
 from flow.passes.drop_identities import drop_identities
+from flow.passes.drop_idle_quantizers import drop_idle_quantizers
 from flow.passes.drop_wire_steps import drop_wire_steps
 from flow.passes.find_shuffles import find_shuffles
 from flow.passes.fold_constant_layout import fold_constant_layout
@@ -29,6 +30,7 @@ MODEL_PASSES: tuple[Pass[ModelGraph], ...] = (
     drop_identities,  # after merge_reshapes: two reshapes may lead back to the first shape
     quantize_early,  # after absorb_transposes: a maximum is taken over windows of channels that lie last
     merge_pads,
+    drop_idle_quantizers,
     quantize_constants,
     fold_constant_layout,  # after quantize_constants: it moves levels together with their scales
     remove_dead_nodes,

@@ -104,7 +104,3 @@ def test_headers_that_are_not_there(monkeypatch):
         tools.ap_types()
     assert "(package hls4ml)" in caught.value.message
     assert caught.value.remedy == ("pip install hls4ml==1.3.0, or let FLOW_AP_TYPES name a folder that holds ap_int.h")
-
-
-def test_cores():
-    assert tools.cores() >= 1

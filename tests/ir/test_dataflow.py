@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from flow.errors import VerifyError
+from flow.ir import dataflow
 from flow.ir.dataflow import (
     NEVER,
     Dense,
     Flatten,
+    Lookup,
     Source,
     Step,
     TensorType,
@@ -20,6 +22,7 @@ from flow.ir.dataflow import (
     verify_dataflow,
 )
 from flow.ir.graph import Graph
+from flow.ir.parts import over_parts
 from flow.ir.types import Bipolar, IntType, parse_type
 
 
@@ -123,6 +126,25 @@ def test_step_counts_thresholds():
     assert step([[0]], -1, 2, -3, 3, "b1").evaluate(x)[:, 0].tolist() == [-1, -1, -1, 1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("boundaries", [1, 32, 33, 300])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_step_and_lookup_at_many_thresholds(boundaries, channels):
+    """More elements than are worked on at once; few thresholds are compared, many are searched."""
+    rng = np.random.default_rng(boundaries)
+    thresholds = np.sort(rng.integers(-60, 60, (channels, boundaries)), axis=1)
+    values = rng.integers(-99, 99, (channels, boundaries + 1))
+    x = rng.integers(-70, 70, (4, 3, 5000, channels))
+    start, stride = rng.integers(-9, 9, channels), rng.choice(np.array([-1, 1]), channels)
+    node = step(thresholds, start, stride, [-70] * channels, [70] * channels, "i16")
+    lookup = Lookup("l", "x", thresholds, values, node.lo, node.hi, node.element)
+    stepped, looked_up = node.evaluate(x), lookup.evaluate(x)
+    for value, c in itertools.product(range(-70, 70), range(channels)):
+        reached = sum(int(t) <= value for t in thresholds[c])
+        here = x[..., c] == value
+        assert (stepped[..., c][here] == start[c] + stride[c] * reached).all()
+        assert (looked_up[..., c][here] == values[c, reached]).all()
+
+
 def test_step_channels_run_along_the_last_axis_and_around_the_frame():
     node = step([[0], [10], [20]], [0, 0, 0], [1, 1, -1], [-99] * 3, [99] * 3)
     x = np.array([[[0, 9, 19], [-1, 10, 20]]])
@@ -210,6 +232,36 @@ def test_execute_and_infer():
     assert values["y"].tolist() == [[[0, 0]], [[1, 0]]]
     assert list(execute(GOOD, {"x": x})) == ["y"]
     assert list(infer_types(GOOD)) == ["x", "d", "f", "y"]
+
+
+def test_parts_of_a_batch_are_the_batch(monkeypatch):
+    monkeypatch.setattr(dataflow, "_ELEMENTS", 40)  # the tensors of a frame have 8 elements: five frames in a part
+    parts = []
+
+    def recorded(work, frames, size):
+        parts.append((frames, size))
+        over_parts(work, frames, size)
+
+    monkeypatch.setattr(dataflow, "over_parts", recorded)
+    monkeypatch.setattr(dataflow, "cores", lambda: 2)
+    x = np.random.default_rng(1).integers(-4, 4, (23, 2))
+    frame_by_frame = [execute(GOOD, {"x": frame[None]}, keep=True) for frame in x]
+    for keep in (False, True):
+        found = execute(GOOD, {"x": x}, keep=keep)
+        assert list(found) == (["x", "d", "f", "y"] if keep else ["y"])
+        for name, values in found.items():
+            assert np.array_equal(values, np.concatenate([frame[name] for frame in frame_by_frame]))
+    assert parts == [(23, 5), (23, 5)]
+    assert execute(GOOD, {"x": x[:0]})["y"].shape == (0, 1, 2)
+
+
+def test_what_a_part_raises_is_raised():
+    def work(part):
+        if part.start == 4:
+            raise ValueError("in the third part")
+
+    with pytest.raises(ValueError, match="in the third part"):
+        over_parts(work, 7, 2)
 
 
 WRONG = {

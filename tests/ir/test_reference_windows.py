@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows, joins, moves and selections: approximate values and exact elements against plain loops in rationals."""
 
-import itertools
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from window_definitions import plain_conv, plain_transposed
 
 from flow.errors import ExactnessError
 from flow.ir.graph import Graph
@@ -32,8 +32,7 @@ from flow.ir.model import (
 )
 from flow.ir.reference import DOUBLE, SINGLE, Evaluation, Levels
 from flow.ir.rounding import Rounding
-from flow.ir.sliding import convolved
-from flow.ir.window import Window, correlate
+from flow.ir.window import Window
 
 RNG = np.random.default_rng(5)
 SHAPE = (5, 4, 6)
@@ -62,38 +61,6 @@ def assert_exact(run, name, expected):
         number = run.number(name, index)
         assert number == expected[index], index
         assert abs(Fraction(float(y.value[index])) - number) <= Fraction(float(error[index])), index
-
-
-def plain_conv(x, w, win, groups):
-    """By the definition, in rationals: x is (frames, *spatial, channels)."""
-    *kernel, rows, outputs = w.shape
-    size = win.outputs(x.shape[1:-1])
-    found = np.zeros((len(x), *size, outputs), object)
-    for frame, *place, m in np.ndindex(found.shape):
-        group = m // (outputs // groups)
-        for tap in itertools.product(*map(range, kernel)):
-            at = win.inputs(tap, tuple(place))
-            if all(0 <= i < s for i, s in zip(at, x.shape[1:-1], strict=True)):
-                for row in range(rows):
-                    found[(frame, *place, m)] += x[(frame, *at, group * rows + row)] * w[(*tap, row, m)]
-    return found
-
-
-def plain_transposed(x, w, win, groups, size):
-    *kernel, rows, outputs = w.shape
-    found = np.zeros((len(x), *size, outputs), object)
-    for frame, *place, channel in np.ndindex(x.shape):
-        group, row = divmod(channel, rows)
-        each = outputs // groups
-        for tap in itertools.product(*map(range, kernel)):
-            at = [
-                i * s - b + t * d
-                for i, s, b, t, d in zip(place, win.strides, win.before, tap, win.dilations, strict=True)
-            ]
-            if all(0 <= i < s for i, s in zip(at, size, strict=True)):
-                for m in range(group * each, (group + 1) * each):
-                    found[(frame, *at, m)] += x[(frame, *place, channel)] * w[(*tap, row, m)]
-    return found
 
 
 def rational(array):
@@ -260,16 +227,6 @@ def test_exact_sums_carry_no_error():
     run = Evaluation(graph, {"x": RNG.integers(-8, 8, (2, *SHAPE)) / 16})
     assert (run.tensors["y"].lsb, run.tensors["p"].lsb) == (-6, -8)
     assert not np.any(run.tensors["p"].error)
-
-
-@pytest.mark.parametrize("groups", [1, 2, 4, 8])
-@pytest.mark.parametrize("outputs", [8, 16])
-def test_gathered_blocks_are_the_definition(groups, outputs):
-    for win in (*WINDOWS, window((1, 1)), window((3, 3), (2, 2))):
-        x = RNG.integers(-9, 9, (3, 40, 30, 8)).astype(np.float64)
-        w = RNG.integers(-9, 9, (*win.kernel, 8 // groups, outputs)).astype(np.float64)
-        padded = win.padded(x, 0.0)
-        assert np.array_equal(convolved(padded, w, win, groups), correlate(padded, w, win, groups))
 
 
 def test_errors_of_quantised_weights_enter_once():

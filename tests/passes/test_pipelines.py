@@ -140,6 +140,7 @@ def test_the_names_for_dumps():
         "drop_identities",
         "quantize_early",
         "merge_pads",
+        "drop_idle_quantizers",
         "quantize_constants",
         "fold_constant_layout",
         "remove_dead_nodes",

@@ -116,7 +116,13 @@ def in_common_phases(node: ModelOp, integers: Ints, encoding: Encoding, phases: 
 def _in_common_steps(
     node: ModelOp, weights: Weights, scale: tuple[Fraction, ...], channel: Ints
 ) -> tuple[Ints, list[Fraction]]:
-    """Where inputs, or rows, have unlike scales: all products of an output as multiples of a common step."""
+    """Where inputs, or rows, have unlike scales: all products of an output as multiples of a common step.
+
+    The step is the greatest that is exact, found for each output of its own. Two float32 scales have a ratio of
+    up to 24 bits over 24, so that weights of 4 bits become some 28 bits wide. Fewer bits would move some sums: that
+    the thresholds behind them still tell all inputs apart, as ``narrow_sums`` shows of two operands by trying all
+    pairs, cannot be tried of whole windows.
+    """
     levels = weights.levels
     integers, sums = np.zeros_like(levels), []
     for c in range(levels.shape[1]):
