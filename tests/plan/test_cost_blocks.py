@@ -9,8 +9,9 @@ from flow.plan import board as boards
 from flow.plan import cost_blocks as blocks
 from flow.plan.design import build_design
 from flow.plan.estimate import design_resources, layer_resources
-from flow.plan.folding import fold, layer_options
+from flow.plan.folding import fold
 from flow.plan.layers import layers_of
+from flow.plan.options import layer_options
 from flow.plan.plan import LayerPlan
 from flow.plan.processes import layer_cycles
 from flow.plan.resources import Resources
