@@ -118,6 +118,7 @@ class Program:
         self.columns += 2 * len(nodes)
         entry = port_delays(source.values, nodes[0].taken[self.kept[0]], nodes[0].given[self.kept[0]])
         self._add_wait(first[:1], [], entry.fill, 0, 0)
+        assert entry.drain is not None
         self._add_wait(last[:1], [], entry.drain, 0, source.words - 1)
         for edge, pairs, boxes in zip(self.space.edges, self.pairs, self.boxes, strict=True):
             producer, consumer = edge.producer, edge.consumer
@@ -136,6 +137,8 @@ class Program:
                 (last, first, delays.whole),
                 (last, last, delays.drain),
             ):
+                if wait is None:
+                    continue
                 self._add_wait(later[[consumer]], earlier[[producer]], wait, chooser, fixed, between)
         self._add_row(last[-1:], 1, 0, latency - 1)
         self.end = int(last[-1])

@@ -96,14 +96,15 @@ class Search:
     @cached_property
     def relaxed(self) -> Space:
         """All designs with every stream at its least depth."""
-        return self._space({})
+        return self.space({})
 
     @cached_property
     def intervals(self) -> list[int]:
         """What can be the cycles from frame to frame."""
         return self.relaxed.intervals
 
-    def _space(self, held: Waiting) -> Space:
+    def space(self, held: Waiting) -> Space:
+        """All designs, with what waits in their streams."""
         return space(self.layers, self.options, self.board, held)
 
     def solve(self, limits: Limits, objective: Objective) -> Outcome:
@@ -148,7 +149,7 @@ class Search:
             if limits.latency is not None and tightened.latency is not None:
                 late = max(found.latency - limits.latency, 0)
                 tightened = replace(tightened, latency=max(tightened.latency - late, 1))
-            designs = self._space(waiting(found.design))
+            designs = self.space(waiting(found.design))
             designs = designs.with_fixed(designs.fixed + missing(designs, outcome.chosen, found.total))
             outcome = self._solve(designs, tightened, price)
         return Found(best, bound)

@@ -14,6 +14,7 @@ from math import ceil
 import numpy as np
 
 from flow.plan.choices import Space
+from flow.plan.latency import iterations
 from flow.plan.program import Objective, Program
 from flow.plan.pruning import needed
 from flow.plan.resources import Resources
@@ -74,8 +75,9 @@ def solve(
         budget: What may be used; None for any amount. With the objective ``share`` it may be exceeded.
         objective: What shall be least; the ``latency`` only where it is limited.
     """
-    longest = interval if latency is None else min(interval, latency)
-    kept = [np.flatnonzero(node.cycles <= longest) for node in space.nodes]
+    kept = [np.flatnonzero(node.cycles <= interval) for node in space.nodes]
+    if latency is not None:
+        kept = [places[iterations(n)[places] <= latency] for n, places in zip(space.nodes, kept, strict=True)]
     if not all(len(places) for places in kept):
         return Outcome(None, None, False)
     if clock.left <= 0:
