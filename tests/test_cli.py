@@ -576,6 +576,161 @@ def test_plan_of_the_wrong_types(here, text):
     assert build_refused("--plan", "plan.toml").startswith("plan.toml cannot be used:\n")
 
 
+# ----------------------------------------------------------------------------------------------------------- plan
+
+
+def plan_refused(*arguments):
+    return refused("plan", "tiny.onnx", *arguments)
+
+
+def test_plan_prints_a_table_and_writes_nothing(here):
+    before = listing(here)
+    result = flow("plan", "tiny.onnx")
+    assert result.exit_code == 0, result.output
+    assert listing(here) == before
+    assert "a frame every 1 cycles, 100,000,000 frames/s; slowest: " in result.stdout
+    assert "optimal: no design within 70 % of the board is faster, and none as fast costs less" in result.stdout
+    rows = [re.split(r" *│ *", line)[1:-1] for line in result.stdout.splitlines() if line.startswith("│")]
+    assert [row[0] for row in rows] == [
+        "layer_p",
+        "logits",
+        "layers",
+        "converters",
+        "fifos",
+        "shell",
+        "total",
+        "board",
+        "share",
+    ]
+    parts = np.array([[int(cell.replace(",", "")) for cell in row[1:]] for row in rows[2:7]])
+    assert (parts[:4].sum(0) == parts[4]).all()
+
+
+def test_plan_as_json_and_as_a_file_for_the_build(here):
+    result = flow("plan", "tiny.onnx", "--target-fps", "1e7", "--out", "wanted.toml", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["optimal"] is True
+    assert found["fps"] >= 1e7
+    arguments = ("build", "tiny.onnx", "--no-csim", "-q", "--plan", "wanted.toml", "--out", "out")
+    assert flow(*arguments).exit_code == 0
+    report = json.loads((here / "out" / "report.json").read_text())
+    assert report["interval"]["value"] == found["interval"]
+    assert {name: figure["value"] for name, figure in report["total"].items()} == found["total"]
+    assert [layer["pe"] for layer in report["layers"]] == [layer["pe"] for layer in found["layers"]]
+
+
+def test_build_takes_the_goals_of_a_plan(here):
+    for goal in (("--min-resources",), ("--max-latency", "1"), ("--max-utilization", "lut=20%")):
+        planned = json.loads(flow("plan", "tiny.onnx", "--json", *goal).stdout)
+        assert flow("build", "tiny.onnx", "--no-csim", "-q", "--out", "out", *goal).exit_code == 0
+        report = json.loads((here / "out" / "report.json").read_text())
+        assert report["optimality"] == planned["optimality"]
+        assert report["total"]["lut"]["value"] == planned["total"]["lut"]
+        shutil.rmtree("out")
+
+
+def test_cheaper_plans_are_slower(here):
+    fast, cheap = (
+        json.loads(flow("plan", "tiny.onnx", "--json", goal).stdout) for goal in ("--max-fps", "--min-resources")
+    )
+    assert fast["fps"] > cheap["fps"]
+    assert fast["cost"] > cheap["cost"]
+
+
+def test_trade_off(here):
+    result = flow("plan", "tiny.onnx", "--pareto", "--json")
+    points = json.loads(result.stdout)
+    assert [point["interval"] for point in points] == sorted({point["interval"] for point in points})
+    table = flow("plan", "tiny.onnx", "--pareto")
+    assert table.exit_code == 0
+    assert table.stdout.count("│ optimal │") == len(points) > 2
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_trade_off_as_a_picture(here, kind):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert flow("plan", "tiny.onnx", "--pareto", "--plot", f"p.{kind}").exit_code == 0
+    assert (here / f"p.{kind}").read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml"}[kind])
+
+
+def test_plan_of_a_person_is_checked_and_priced(here):
+    (here / "plan.toml").write_text(PLAN.replace("simd = 6", "simd = 3"))
+    result = flow("plan", "tiny.onnx", "--plan", "plan.toml")
+    assert result.exit_code == 0, result.output
+    assert "a frame every 2 cycles" in result.stdout
+    assert "given by the user" in result.stdout
+    (here / "plan.toml").write_text(PLAN.replace("pe = 6", "pe = 4").replace("simd = 6", "simd = 5\nspeed = 9"))
+    assert plan_refused("--plan", "plan.toml") == (
+        "plan.toml cannot be used:\n"
+        "  - layer 'h': pe = 4 does not divide its 6 outputs; possible: 1, 2, 3, 6\n"
+        "  - layer 'logits': unknown key 'speed'\n"
+        "  what to do: start from the plan.toml of a build"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--target-fps", "0"), "a frame rate of 0 means nothing"),
+        (("--max-latency", "-1"), "a latency of -1 us means nothing"),
+        (("--solver-time", "0"), "0 seconds for the solver mean nothing"),
+        (("--max-utilization", "0%"), "--max-utilization 0%: '0%': a share must be above 0 % and at most 100 %"),
+        (("--max-utilization", "101"), "--max-utilization 101: '101': a share must be above 0 % and at most 100 %"),
+        (("--max-utilization", "much"), "--max-utilization much: 'much': a share must be above 0 % and at most 100 %"),
+        (
+            ("--max-utilization", "luts=50%,dsp=0,60%,ff=1,ff=2"),
+            "--max-utilization luts=50%,dsp=0,60%,ff=1,ff=2: 'luts=50%': no resource 'luts'; the resources are lut, "
+            "ff, dsp, bram18, uram; 'dsp=0': a share must be above 0 % and at most 100 %; '60%': of which resource?; "
+            "'ff=2': ff is given twice",
+        ),
+        (("--max-fps", "--min-resources"), "the greatest frame rate and the least resources are asked for at once"),
+        (("--max-fps", "--target-fps", "5"), "the greatest frame rate and a target frame rate are asked for at once"),
+        (("--plot", "p.png"), "--plot draws a trade-off"),
+        (("--pareto", "--plot", "p.pdf.txt"), "p.pdf.txt is no picture that can be drawn"),
+        (("--pareto", "--max-fps"), "--pareto shows the fastest, the cheapest and what lies between"),
+        (("--pareto", "--out", "p.toml"), "--pareto is about many plans"),
+        (("--plan", "p.toml", "--target-fps", "5"), "a plan, and goals for one, are given at once"),
+    ],
+)
+def test_goals_that_mean_nothing(here, options, message):
+    assert plan_refused(*options).partition("\n")[0] == message
+
+
+def test_latency_that_no_design_meets(here):
+    message = plan_refused("--max-latency", "0.01")
+    least = re.search(r"a latency of 0.01 us at 100 MHz leaves 1 cycles .*; every design takes at least (\d+)", message)
+    assert least is not None
+    met = next(
+        n for n in range(int(least[1]), 200) if flow("plan", "tiny.onnx", "--max-latency", n / 100).exit_code == 0
+    )
+    assert met < 2 * int(least[1])
+
+
+def test_what_a_board_lacks_and_where_it_goes(here):
+    text = flow_board(here, lut=7000, ff=14000, dsp=4, bram18=4)
+    message = plan_refused("--board", text, "--min-resources")
+    found = re.match(
+        r"no design fits: any frame rate on small at 100 MHz needs at least ([\d,]+) LUT; 7,000 may be used "
+        r"\(([\d,]+) are missing\). Most of them go into '(h|logits)' \(\d+\), '(h|logits)' \(\d+\)",
+        message,
+    )
+    assert found is not None, message
+    assert int(found[1].replace(",", "")) - 7000 == int(found[2].replace(",", ""))
+    assert "arty-a7-35t would meet it" in message
+
+
+def flow_board(folder, **amounts):
+    """A board file with these resources."""
+    path = folder / "small.toml"
+    text = (Path(__file__).resolve().parents[1] / "boards" / "pynq-z2.toml").read_text()
+    text = re.sub(r"^name = .*$", 'name = "small"', text, flags=re.M)
+    for name, amount in {**amounts, "lutram": 100}.items():
+        text = re.sub(rf"^{name} = \d.*$", f"{name} = {amount}", text, flags=re.M)
+    path.write_text(text)
+    return "small.toml"
+
+
 # ----------------------------------------------------------------------------------------------- what is printed
 
 

@@ -2,6 +2,7 @@
 """Chooses PE, SIMD, memory, multiplier and form of every layer: the best plan for what is asked."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from flow.plan.board import Board
 from flow.plan.goals import Goals
@@ -70,7 +71,7 @@ def _optimality(found: Found, best: Candidate, least: int | None, search: Search
     """
     budget = _budget(goals, search.board)
     gap = 1 - (found.bound or 0) / best.cost
-    close = f"more than {gap:.1%} less" if gap > 0 else "less"
+    close = f"more than {ceil(1000 * gap) / 10:g} % less" if gap > 0 else "less"
     if least is None:
         said = f"no design that meets the goals within {budget} costs {close}"
     elif least == best.interval:

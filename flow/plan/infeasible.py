@@ -29,6 +29,8 @@ def infeasible(search: Search, goals: Goals) -> InfeasibleError:
     larger = _smallest_board_for(search, goals)
     if larger is not None:
         hints.append(f"{larger} would meet it: --board {larger}")
+    if search.clock.left <= 0:
+        hints.append("give the solver more time with --solver-time")
     if not hints:
         hints.append("use a smaller network or fewer bits")
     return InfeasibleError(f"no design fits: {_reason(search, goals, budget)}", "; ".join(hints))
@@ -91,9 +93,11 @@ def _reason(search: Search, goals: Goals, budget: Resources) -> str:
             f"{wish} on {board.name} at {clock:g} MHz: there is enough of each resource, but not of all at once; "
             f"every design exceeds one of them, the most balanced takes {', '.join(used)}"
         )
+    if search.clock.left <= 0:
+        return f"{wish} on {board.name} at {clock:g} MHz: none was found in the {goals.seconds:g} s of the solver"
     return (
-        f"{wish} on {board.name} at {clock:g} MHz: none that was laid out within {goals.seconds:g} s fits, as the "
-        "streams between its layers must hold too much"
+        f"{wish} on {board.name} at {clock:g} MHz: with every stream at its least depth a design would fit, but in "
+        "none that was laid out do the streams leave room enough, or time"
     )
 
 

@@ -152,7 +152,7 @@ class Program:
         values = np.concatenate([[1], [-1] * len(earlier), -delays, [-hop()] * len(boxes)]).astype(np.int64)
         self._add_row(columns, values, fixed, np.inf)
 
-    def minimise(self, objective: Objective, seconds: float) -> Any:
+    def minimise(self, objective: Objective, seconds: float, gap: float) -> Any:
         """HiGHS's answer (``scipy.optimize.OptimizeResult``); what is fixed in every design is not in its objective."""
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import coo_array
@@ -175,5 +175,5 @@ class Program:
             integrality=whole.astype(np.int64),
             bounds=Bounds(0, upper),
             constraints=LinearConstraint(matrix, [row.low for row in self.rows], [row.high for row in self.rows]),
-            options={"mip_rel_gap": 0.0, "time_limit": seconds},
+            options={"mip_rel_gap": gap, "time_limit": seconds},
         )

@@ -107,11 +107,11 @@ class Search:
         """All designs, with what waits in their streams."""
         return space(self.layers, self.options, self.board, held)
 
-    def solve(self, limits: Limits, objective: Objective) -> Outcome:
+    def solve(self, limits: Limits, objective: Objective, *, first: bool = False) -> Outcome:
         """The least of something that any design with these limits takes, but for the depth of its streams."""
-        return self._solve(self.relaxed, limits, objective)
+        return self._solve(self.relaxed, limits, objective, first=first)
 
-    def _solve(self, designs: Space, limits: Limits, objective: Objective) -> Outcome:
+    def _solve(self, designs: Space, limits: Limits, objective: Objective, *, first: bool = False) -> Outcome:
         return solve(
             designs,
             self.clock,
@@ -119,6 +119,7 @@ class Search:
             latency=limits.latency,
             budget=limits.budget,
             objective=objective,
+            first=first,
         )
 
     def candidate(self, chosen: Sequence[int]) -> Candidate:
@@ -162,27 +163,33 @@ class Search:
             and (limits.latency is None or candidate.latency <= limits.latency)
         )
 
-    def least_interval(self, latency: int | None, budget: Resources | None) -> int | None:
-        """The cycles from frame to frame that no design with these limits falls below; None where there is none."""
-        low, high = 0, len(self.intervals)
+    def least_interval(self, latency: int | None, budget: Resources | None) -> tuple[int, int]:
+        """The places of two of the intervals: of that which no design falls below, and the least for which there is
+        one; both are behind the last where there is none. They differ only where the time was too short.
+        """
+        proved, low, high = 0, 0, len(self.intervals)
         while low < high:
             middle = (low + high) // 2
-            if self.solve(Limits(self.intervals[middle], latency, budget), prices(self.board)).infeasible:
-                low = middle + 1
-            else:
+            outcome = self.solve(Limits(self.intervals[middle], latency, budget), prices(self.board), first=True)
+            if outcome.chosen is not None:
                 high = middle
-        return self.intervals[low] if low < len(self.intervals) else None
+            else:
+                low = middle + 1
+                proved = low if outcome.infeasible else proved
+        return proved, low
 
     def fastest(self, latency: int | None, budget: Resources) -> tuple[Found, int | None]:
         """The cheapest of the fastest designs, and the interval that no design falls below (None: there is none)."""
-        least = self.least_interval(latency, budget)
-        if least is None:
+        proved, place = self.least_interval(latency, budget)
+        if proved == len(self.intervals):
             return Found(None, None), None
-        found = self.cheapest(Limits(least, latency, budget))
+        least = self.intervals[proved]
+        place = min(place, len(self.intervals) - 1)
+        found = self.cheapest(Limits(self.intervals[place], latency, budget))
         if found.best is not None:
             return found, least
         # the streams are deeper than the solver takes them for: somewhat slower designs leave room for them
-        slower = self.intervals[self.intervals.index(least) + 1 :]
+        slower = self.intervals[place + 1 :]
         low, high = 0, len(slower)
         while low < high:
             middle = (low + high) // 2
