@@ -19,8 +19,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from flow.api.build import layer_labels, layer_origins
 from flow.api.compile import compile_model, macs, random_frames
+from flow.api.names import layer_labels, layer_origins
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.hls import HlsOptions, emit_hls
 from flow.ir.dataflow import execute

@@ -25,8 +25,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from flow.api.build import layer_labels, layer_origins
 from flow.api.compile import Compiled, compile_model
+from flow.api.names import layer_labels, layer_origins
 from flow.backend import tools
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.hls import HlsOptions, emit_hls

@@ -15,6 +15,7 @@ from flow.errors import FlowError
 if TYPE_CHECKING:
     from flow.api.inspect import InspectResult
     from flow.api.simulate import SimulationResult
+    from flow.plan.goals import Goals
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,19 +52,68 @@ _model = click.argument("model", type=click.Path(path_type=Path))
 _input_type = click.option(
     "--input-type", metavar="T", help="How the input arrives: u8, i8, b1 (-1 and +1), u8/255, fixed<16,6>."
 )
+_board = click.option(
+    "--board", default="pynq-z2", show_default=True, help="A board (see: flow boards), or a .toml file."
+)
+_clock = click.option("--clock", type=float, metavar="MHZ", help="The clock; the board's default where it is left out.")
+
+
+def _where(function: F) -> F:
+    """The options that say where a design shall run."""
+    return _board(_clock(function))
+
+
+def _goal_options(function: F) -> F:
+    """The options that say what a plan shall reach; ``_goals`` puts them together."""
+    for option in reversed(
+        (
+            click.option("--target-fps", type=float, metavar="N", help="Frames a second: the cheapest that meets it."),
+            click.option("--max-latency", type=float, metavar="US", help="Microseconds from first word in to last."),
+            click.option("--max-fps", is_flag=True, help="The fastest design that fits; the default."),
+            click.option("--min-resources", is_flag=True, help="The cheapest design, however slow."),
+            click.option(
+                "--max-utilization",
+                metavar="SHARE",
+                help="Of the board: 70%, or lut=60%,bram18=80%  [the fastest: 70%, the cheapest: 100%]",
+            ),
+            click.option("--solver-time", type=float, metavar="S", help="Seconds that the solver may take  [60]"),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _goals(
+    target_fps: float | None,
+    max_latency: float | None,
+    max_fps: bool,
+    min_resources: bool,
+    max_utilization: str | None,
+    solver_time: float | None,
+) -> "Goals | None":
+    """What is asked of a plan; None where nothing is."""
+    from flow.plan.goals import SOLVER_SECONDS, Goals, parse_utilization
+
+    numbers = (target_fps, max_latency, max_utilization, solver_time)
+    if not (max_fps or min_resources or any(number is not None for number in numbers)):
+        return None
+    return Goals(
+        target_fps=target_fps,
+        max_latency_us=max_latency,
+        max_fps=max_fps,
+        min_resources=min_resources,
+        utilization=parse_utilization(max_utilization) if max_utilization is not None else {},
+        seconds=solver_time if solver_time is not None else SOLVER_SECONDS,
+    )
+
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 
 
 @main.command()
 @_model
-@click.option("--board", default="pynq-z2", show_default=True, help="A board (see: flow boards), or a .toml file.")
-@click.option("--clock", type=float, metavar="MHZ", help="The clock; the board's default where it is left out.")
-@click.option(
-    "--target-fps",
-    type=float,
-    metavar="N",
-    help="Frames a second; else the fastest that fits in 70 % of the board.",
-)
+@_where
+@_goal_options
 @_input_type
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Frames x and labels y to check on.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The build directory [build/MODEL].")
@@ -90,7 +140,6 @@ def build(
     model: Path,
     board: str,
     clock: float | None,
-    target_fps: float | None,
     input_type: str | None,
     data: Path | None,
     out: Path | None,
@@ -100,6 +149,7 @@ def build(
     dump_after: tuple[str, ...],
     quiet: bool,
     as_json: bool,
+    **wishes: Any,
 ) -> None:
     """Turn MODEL into HLS C++, compile it, and prove it equal to the model."""
     from flow.passes.pipelines import pass_names
@@ -125,7 +175,7 @@ def build(
         model,
         board=board,
         clock=clock,
-        target_fps=target_fps,
+        goals=_goals(**wishes),
         input_type=input_type,
         data=data,
         out=out,
@@ -154,6 +204,88 @@ def _console(*, quiet: bool) -> Any:
     from rich.console import Console
 
     return Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 170)
+
+
+@main.command()
+@_model
+@_where
+@_goal_options
+@_input_type
+@click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="Check and price this plan instead.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan, for flow build --plan.")
+@click.option("--pareto", is_flag=True, help="Show the cheapest design for each of many frame rates.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="With --pareto: a picture (.png, .svg).")
+@_json
+@_errors_as_messages
+def plan(
+    model: Path,
+    board: str,
+    clock: float | None,
+    input_type: str | None,
+    plan: Path | None,
+    out: Path | None,
+    pareto: bool,
+    plot: Path | None,
+    as_json: bool,
+    **wishes: Any,
+) -> None:
+    """Show the best plan for MODEL; nothing is built."""
+    from flow.api.plan import plan as make
+    from flow.report.plan import plan_to_json, print_plan_result
+
+    goals = _goals(**wishes)
+    if pareto:
+        _check_trade_off(goals, plan, out)
+        _trade_off(model, board, clock, goals, input_type, plot, as_json=as_json)
+        return
+    if plot is not None:
+        from flow.errors import OptionError
+
+        raise OptionError("--plot draws a trade-off", "add --pareto")
+    result = make(model, board=board, clock=clock, goals=goals, input_type=input_type, given=plan, out=out)
+    if as_json:
+        click.echo(json.dumps(plan_to_json(result), indent=2))
+        return
+    console = _console(quiet=False)
+    print_plan_result(result, console)
+    if out is not None:
+        console.print(f"written to {out}", highlight=False, markup=False)
+
+
+def _check_trade_off(goals: "Goals | None", plan: Path | None, out: Path | None) -> None:
+    from flow.errors import OptionError
+
+    if plan is not None or out is not None:
+        raise OptionError("--pareto is about many plans", "leave --plan and --out out")
+    if goals is not None and (goals.max_fps or goals.min_resources):
+        raise OptionError("--pareto shows the fastest, the cheapest and what lies between", "leave the goal out")
+
+
+def _trade_off(
+    model: Path,
+    board: str,
+    clock: float | None,
+    goals: "Goals | None",
+    input_type: str | None,
+    plot: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from flow.api.plan import trade_off
+    from flow.plan import board as boards
+    from flow.report.plan import plot_points, print_points
+    from flow.report.schema import to_json
+
+    points = trade_off(model, board=board, clock=clock, goals=goals, input_type=input_type)
+    if plot is not None:
+        plot_points(points, boards.load(board), model.name, plot)
+    if as_json:
+        click.echo(json.dumps(to_json(points), indent=2))
+        return
+    console = _console(quiet=False)
+    print_points(points, boards.load(board), console)
+    if plot is not None:
+        console.print(f"written to {plot}", highlight=False, markup=False)
 
 
 @main.command()

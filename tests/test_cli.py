@@ -281,17 +281,17 @@ def test_frame_rate_that_means_nothing(here, fps):
 
 def test_frame_rate_that_no_board_meets(here):
     assert build_refused("--target-fps", "1e9") == (
-        "no design fits: 1e+09 frames/s at 100 MHz leaves less than one cycle a frame; the fastest design for "
-        "this network takes 1 (its input alone crosses the AXI stream in 1)\n"
-        "  what to do: on pynq-z2 100,000,000 frames/s fit: --target-fps 100000000"
+        "no design fits: 1e+09 frames/s at 100 MHz leaves less than one cycle a frame; every design of "
+        "this network takes at least 8 (its frames cross the AXI streams in 1)\n"
+        "  what to do: on pynq-z2 12,500,000 frames/s fit: --target-fps 12500000"
     )
 
 
 def test_frame_rate_that_a_larger_board_meets(here):
-    message = build_refused("--target-fps", "2e8")
+    message = build_refused("--target-fps", "15e6")
     assert message.endswith("; ultra96-v2 would meet it: --board ultra96-v2")
     board = ("--board", "ultra96-v2")
-    assert flow("build", "tiny.onnx", "--no-csim", "-q", "--target-fps", "2e8", *board).exit_code == 0
+    assert flow("build", "tiny.onnx", "--no-csim", "-q", "--target-fps", "15e6", *board).exit_code == 0
 
 
 def test_frame_rate_advised_is_met(here):
@@ -500,7 +500,7 @@ weight_memory = "lut"
 multiplier = "lut"
 form = "none"
 """
-EVERY_FORM = "wire, shift, multiply_shift, thresholds, search, table, ranges, none"
+FORMS = "shift, table, thresholds, search"
 
 
 def test_plan_is_used(here):
@@ -534,12 +534,6 @@ def test_depth_of_a_stream_that_is_not_there(here):
     )
 
 
-def test_frame_rate_that_running_empty_costs_is_noted(here):
-    result = flow("build", "tiny.onnx", "--no-csim", "--input-type", "i4", "--target-fps", "50e6", "--out", "out")
-    assert result.exit_code == 0, result.output
-    assert "note: the event model gives fewer frames/s than the 50,000,000 asked for: " in result.stdout
-
-
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
@@ -549,12 +543,9 @@ def test_frame_rate_that_running_empty_costs_is_noted(here):
         ("pe = 6", "pe = 4", "layer 'h': pe = 4 does not divide its 6 outputs; possible: 1, 2, 3, 6"),
         ("simd = 4", "simd = 0", "layer 'h': simd = 0 does not divide its 4 inputs; possible: 1, 2, 4"),
         ("simd = 4", "simd = 4.0", "layer 'h': simd = 4.0 does not divide its 4 inputs; possible: 1, 2, 4"),
-        ('"thresholds"', '"magic"', f"layer 'h': form = 'magic'; possible: {EVERY_FORM}"),
-        (
-            '"thresholds"',
-            '"none"',
-            "layer 'h': form 'none' is for layers without a step function, and only those",
-        ),
+        ('"thresholds"', '"magic"', f"layer 'h': form = 'magic'; possible: {FORMS}"),
+        ('"thresholds"', '"none"', f"layer 'h': form = 'none'; possible: {FORMS}"),
+        ('"thresholds"', '"wire"', f"layer 'h': form = 'wire'; possible: {FORMS}"),
         ('"logits"', '"z"', "it must hold one [[layer]] for each layer, in this order: h, logits"),
         ("100", '"fast"', "clock_mhz must be a positive number; found 'fast'"),
         ("100", "-1", "clock_mhz must be a positive number; found -1"),
@@ -571,12 +562,6 @@ def test_plan_that_is_no_toml(here):
     (here / "plan.toml").write_text("board =\n")
     assert build_refused("--plan", "plan.toml").startswith("plan.toml is not TOML: Invalid value")
     assert build_refused("--plan", "no.toml") == "no.toml: No such file or directory\n  what to do: check the path"
-
-
-def test_plan_asks_for_a_form_that_cannot_serve(here):
-    (here / "plan.toml").write_text(PLAN.replace('"thresholds"', '"wire"'))
-    message = build_refused("--plan", "plan.toml")
-    assert message.startswith("layer 'h': its step function has no form 'wire'\n  what to do: possible here: ")
 
 
 def test_plan_for_another_board(here):
@@ -610,6 +595,161 @@ def test_clock_beside_a_plan(here):
 def test_plan_of_the_wrong_types(here, text):
     (here / "plan.toml").write_text(text)
     assert build_refused("--plan", "plan.toml").startswith("plan.toml cannot be used:\n")
+
+
+# ----------------------------------------------------------------------------------------------------------- plan
+
+
+def plan_refused(*arguments):
+    return refused("plan", "tiny.onnx", *arguments)
+
+
+def test_plan_prints_a_table_and_writes_nothing(here):
+    before = listing(here)
+    result = flow("plan", "tiny.onnx")
+    assert result.exit_code == 0, result.output
+    assert listing(here) == before
+    assert "a frame every 8 cycles, 12,500,000 frames/s; slowest: " in result.stdout
+    assert "optimal: no design within 70 % of the board is faster, and none as fast costs less" in result.stdout
+    rows = [re.split(r" *│ *", line)[1:-1] for line in result.stdout.splitlines() if line.startswith("│")]
+    assert [row[0] for row in rows] == [
+        "layer_p",
+        "logits",
+        "layers",
+        "converters",
+        "fifos",
+        "shell",
+        "total",
+        "board",
+        "share",
+    ]
+    parts = np.array([[int(cell.replace(",", "")) for cell in row[1:]] for row in rows[2:7]])
+    assert (parts[:4].sum(0) == parts[4]).all()
+
+
+def test_plan_as_json_and_as_a_file_for_the_build(here):
+    result = flow("plan", "tiny.onnx", "--target-fps", "1e7", "--out", "wanted.toml", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["optimal"] is True
+    assert found["fps"] >= 1e7
+    arguments = ("build", "tiny.onnx", "--no-csim", "-q", "--plan", "wanted.toml", "--out", "out")
+    assert flow(*arguments).exit_code == 0
+    report = json.loads((here / "out" / "report.json").read_text())
+    assert report["interval"]["value"] == found["interval"]
+    assert {name: figure["value"] for name, figure in report["total"].items()} == found["total"]
+    assert [layer["pe"] for layer in report["layers"]] == [layer["pe"] for layer in found["layers"]]
+
+
+def test_build_takes_the_goals_of_a_plan(here):
+    for goal in (("--min-resources",), ("--max-latency", "1"), ("--max-utilization", "lut=20%")):
+        planned = json.loads(flow("plan", "tiny.onnx", "--json", *goal).stdout)
+        assert flow("build", "tiny.onnx", "--no-csim", "-q", "--out", "out", *goal).exit_code == 0
+        report = json.loads((here / "out" / "report.json").read_text())
+        assert report["optimality"] == planned["optimality"]
+        assert report["total"]["lut"]["value"] == planned["total"]["lut"]
+        shutil.rmtree("out")
+
+
+def test_cheaper_plans_are_slower(here):
+    fast, cheap = (
+        json.loads(flow("plan", "tiny.onnx", "--json", goal).stdout) for goal in ("--max-fps", "--min-resources")
+    )
+    assert fast["fps"] > cheap["fps"]
+    assert fast["cost"] > cheap["cost"]
+
+
+def test_trade_off(here):
+    result = flow("plan", "tiny.onnx", "--pareto", "--json")
+    points = json.loads(result.stdout)
+    assert [point["interval"] for point in points] == sorted({point["interval"] for point in points})
+    table = flow("plan", "tiny.onnx", "--pareto")
+    assert table.exit_code == 0
+    assert table.stdout.count("│ optimal │") == len(points) > 2
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_trade_off_as_a_picture(here, kind):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert flow("plan", "tiny.onnx", "--pareto", "--plot", f"p.{kind}").exit_code == 0
+    assert (here / f"p.{kind}").read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml"}[kind])
+
+
+def test_plan_of_a_person_is_checked_and_priced(here):
+    (here / "plan.toml").write_text(PLAN.replace("simd = 6", "simd = 3"))
+    result = flow("plan", "tiny.onnx", "--plan", "plan.toml")
+    assert result.exit_code == 0, result.output
+    assert "a frame every 9 cycles" in result.stdout
+    assert "given by the user" in result.stdout
+    (here / "plan.toml").write_text(PLAN.replace("pe = 6", "pe = 4").replace("simd = 6", "simd = 5\nspeed = 9"))
+    assert plan_refused("--plan", "plan.toml") == (
+        "plan.toml cannot be used:\n"
+        "  - layer 'h': pe = 4 does not divide its 6 outputs; possible: 1, 2, 3, 6\n"
+        "  - layer 'logits': unknown key 'speed'\n"
+        "  what to do: start from the plan.toml of a build"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--target-fps", "0"), "a frame rate of 0 means nothing"),
+        (("--max-latency", "-1"), "a latency of -1 us means nothing"),
+        (("--solver-time", "0"), "0 seconds for the solver mean nothing"),
+        (("--max-utilization", "0%"), "--max-utilization 0%: '0%': a share must be above 0 % and at most 100 %"),
+        (("--max-utilization", "101"), "--max-utilization 101: '101': a share must be above 0 % and at most 100 %"),
+        (("--max-utilization", "much"), "--max-utilization much: 'much': a share must be above 0 % and at most 100 %"),
+        (
+            ("--max-utilization", "luts=50%,dsp=0,60%,ff=1,ff=2"),
+            "--max-utilization luts=50%,dsp=0,60%,ff=1,ff=2: 'luts=50%': no resource 'luts'; the resources are lut, "
+            "ff, dsp, bram18, uram; 'dsp=0': a share must be above 0 % and at most 100 %; '60%': of which resource?; "
+            "'ff=2': ff is given twice",
+        ),
+        (("--max-fps", "--min-resources"), "the greatest frame rate and the least resources are asked for at once"),
+        (("--max-fps", "--target-fps", "5"), "the greatest frame rate and a target frame rate are asked for at once"),
+        (("--plot", "p.png"), "--plot draws a trade-off"),
+        (("--pareto", "--plot", "p.pdf.txt"), "p.pdf.txt is no picture that can be drawn"),
+        (("--pareto", "--max-fps"), "--pareto shows the fastest, the cheapest and what lies between"),
+        (("--pareto", "--out", "p.toml"), "--pareto is about many plans"),
+        (("--plan", "p.toml", "--target-fps", "5"), "a plan, and goals for one, are given at once"),
+    ],
+)
+def test_goals_that_mean_nothing(here, options, message):
+    assert plan_refused(*options).partition("\n")[0] == message
+
+
+def test_latency_that_no_design_meets(here):
+    message = plan_refused("--max-latency", "0.01")
+    least = re.search(r"a latency of 0.01 us at 100 MHz leaves 1 cycles .*; every design takes at least (\d+)", message)
+    assert least is not None
+    met = next(
+        n for n in range(int(least[1]), 200) if flow("plan", "tiny.onnx", "--max-latency", n / 100).exit_code == 0
+    )
+    assert met < 2 * int(least[1])
+
+
+def test_what_a_board_lacks_and_where_it_goes(here):
+    text = flow_board(here, lut=7000, ff=14000, dsp=4, bram18=4)
+    message = plan_refused("--board", text, "--min-resources")
+    found = re.match(
+        r"no design fits: any frame rate on small at 100 MHz needs at least ([\d,]+) LUT; 7,000 may be used "
+        r"\(([\d,]+) are missing\). Most of them go into '(h|logits)' \(\d+\), '(h|logits)' \(\d+\)",
+        message,
+    )
+    assert found is not None, message
+    assert int(found[1].replace(",", "")) - 7000 == int(found[2].replace(",", ""))
+    assert "arty-a7-35t would meet it" in message
+
+
+def flow_board(folder, **amounts):
+    """A board file with these resources."""
+    path = folder / "small.toml"
+    text = (Path(__file__).resolve().parents[1] / "boards" / "pynq-z2.toml").read_text()
+    text = re.sub(r"^name = .*$", 'name = "small"', text, flags=re.M)
+    for name, amount in {**amounts, "lutram": 100}.items():
+        text = re.sub(rf"^{name} = \d.*$", f"{name} = {amount}", text, flags=re.M)
+    path.write_text(text)
+    return "small.toml"
 
 
 # ----------------------------------------------------------------------------------------------- what is printed

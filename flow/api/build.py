@@ -18,26 +18,25 @@ from flow import resources as folders
 from flow.api.checks import Frames, check_csim, check_float32, check_integers, frames_for
 from flow.api.compile import Compiled, Observer, compile_model
 from flow.api.data import UserData, accuracy, load_data
+from flow.api.names import layer_labels, layer_origins
+from flow.api.plan import checked_clock, planned
 from flow.backend import tools
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.cxx import codes
 from flow.emit.fileset import FileSet
-from flow.emit.hls import Dialect, HlsOptions, Names, emit_hls, names_of
+from flow.emit.hls import Dialect, HlsOptions, Names, emit_hls
 from flow.emit.scripts import ScriptConfig, config_tcl
 from flow.errors import ExactnessError, OptionError, OutputError, ToolFailedError
-from flow.frontend.importer import ImportedModel
 from flow.ir.dataflow import execute
 from flow.ir.text import print_graph
 from flow.ir.types import Ints
 from flow.plan import board as boards
 from flow.plan.board import Board
-from flow.plan.design import Design, build_design
+from flow.plan.design import Design
 from flow.plan.estimate import design_resources
-from flow.plan.folding import fold
-from flow.plan.layers import Layer, layers_of
-from flow.plan.plan import print_plan, read_plan
-from flow.plan.resources import Resources
-from flow.plan.timing import timed
+from flow.plan.goals import Goals
+from flow.plan.layers import layers_of
+from flow.plan.plan import print_plan
 from flow.report.assemble import assemble, describe
 from flow.report.schema import BuildReport, Check, to_json
 from flow.report.text import render_text
@@ -71,7 +70,7 @@ def build(
     *,
     board: str = "pynq-z2",
     clock: float | None = None,
-    target_fps: float | None = None,
+    goals: Goals | None = None,
     input_type: str | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
@@ -87,7 +86,7 @@ def build(
         model: A QONNX file.
         board: The name of a board, or a board file.
         clock: In MHz; None for the board's default.
-        target_fps: Frames a second; None for the fastest design that fits in 70 % of the board.
+        goals: What is asked of the plan; None for the fastest design that fits in 70 % of the board.
         input_type: How the input arrives (``u8``, ``fixed<16,6>``, ...); None for the model's own quantiser.
         data: An .npz file with ``x`` and, if there are labels, ``y``.
         out: The build directory; None for ``build/<name of the model>``.
@@ -103,9 +102,9 @@ def build(
     """
     path = Path(model)
     target = boards.load(board)
-    _checked_clock(clock, target)
-    if target_fps is not None and not target_fps > 0:
-        raise OptionError(f"a frame rate of {target_fps:g} means nothing", "give a positive number of frames/s")
+    checked_clock(clock, target)
+    if plan is not None and goals is not None:
+        raise OptionError("a plan and goals for one are given at once", "leave the goals out, or --plan")
     if csim:
         tools.require(tools.GXX)
         tools.ap_types()
@@ -126,15 +125,9 @@ def build(
         progress(_told(check))
         _require(check)
 
-    optimality, design = _planned(layers, target, clock, target_fps, plan)
     labels = layer_labels(layers, compiled.imported)
-    names = names_of(design, labels)
-    streams = [names.stream(stream) for stream in design.streams]
-    given = {fifo.name: fifo.depth for fifo in design.plan.fifos}
-    design, timing = timed(design, names.identifiers, streams, given)
+    folding, design, names, timing = planned(layers, labels, target, clock, goals, plan)
     estimate = design_resources(design, target)
-    if plan is not None:
-        _check_fits(estimate.total, target)
     progress(
         f"plan: a frame every {timing.interval:,} cycles, "
         f"{design.plan.clock_mhz * 1e6 / timing.interval:,.0f} frames/s, {estimate.total.lut:,} LUT "
@@ -142,11 +135,6 @@ def build(
     )
     for note in timing.notes:
         progress(f"note: {note}")
-    if target_fps is not None and design.plan.clock_mhz * 1e6 < target_fps * timing.interval:
-        progress(
-            f"note: the event model gives fewer frames/s than the {target_fps:,.0f} asked for: "
-            f"beside its {design.interval:,} iterations a frame the slowest process runs empty between frames"
-        )
     origins = layer_origins(layers, compiled.imported)
     files = _files(path, compiled, design, target, names, labels, origins, batches[0], dialect)
     right: float | None = None
@@ -167,7 +155,7 @@ def build(
             board=target,
             design=design,
             names=names,
-            optimality=optimality,
+            optimality=folding.optimality,
             timing=timing,
             integers=compiled.integers,
             origins=origins,
@@ -177,74 +165,6 @@ def build(
         _write(_report_files(report, files, path, design, dialect), workplace)
         _move(workplace, folder)
     return BuildResult(folder, report, compiled, design)
-
-
-def _checked_clock(clock: float | None, board: Board) -> float:
-    if clock is None:
-        return board.clock.default_mhz
-    if not 0 < clock <= board.clock.max_mhz:
-        raise OptionError(
-            f"a clock of {clock:g} MHz is not possible on {board.name}",
-            f"choose one up to {board.clock.max_mhz:g} MHz; the default is {board.clock.default_mhz:g}",
-        )
-    return clock
-
-
-def _planned(
-    layers: tuple[Layer, ...],
-    board: Board,
-    clock: float | None,
-    target_fps: float | None,
-    plan: str | Path | None,
-) -> tuple[str, Design]:
-    """What is known of the plan, and the design that it means, with streams that suffice."""
-    if plan is None:
-        folding = fold(layers, board, _checked_clock(clock, board), target_fps=target_fps)
-        return folding.optimality, build_design(layers, folding.plan, board.axis_bits)
-    given = read_plan(Path(plan), layers)
-    if given.board != board.name:
-        raise OptionError(
-            f"the plan is for {given.board}, the build for {board.name}",
-            f"pass --board {given.board}, or edit the plan",
-        )
-    if clock is not None and clock != given.clock_mhz:
-        raise OptionError(
-            f"the plan is for {given.clock_mhz:g} MHz, the build for {clock:g}", "leave --clock out, or edit the plan"
-        )
-    _checked_clock(given.clock_mhz, board)
-    return "given by the user", build_design(layers, given, board.axis_bits)
-
-
-def _check_fits(total: Resources, board: Board) -> None:
-    """Refuses a plan of the user's that needs more than there is."""
-    if not total.fits(board.resources):
-        over = [
-            f"{n.upper()} {a:,} of {dict(board.resources.items())[n]:,}"
-            for n, a in total.items()
-            if a > dict(board.resources.items())[n]
-        ]
-        raise OptionError(f"the plan does not fit {board.name}: {', '.join(over)}", "lower pe or simd in the plan")
-
-
-def layer_labels(layers: tuple[Layer, ...], imported: ImportedModel) -> dict[str, str]:
-    """What each layer is called after: its module where the exporter kept it, else its tensor."""
-    labels: dict[str, str] = {}
-    for layer in layers:
-        node = layer.op if layer.op is not None else layer.step
-        assert node is not None
-        origin = imported.origin_of(node.name)
-        labels[layer.name] = origin.module if origin is not None and origin.module else node.name
-    return labels
-
-
-def layer_origins(layers: tuple[Layer, ...], imported: ImportedModel) -> dict[str, str]:
-    """From which ONNX nodes each layer came, in words."""
-    found: dict[str, str] = {}
-    for layer in layers:
-        nodes = [node.name for node in (layer.op, layer.step) if node is not None]
-        words = [str(imported.origin_of(name) or name) for name in nodes]
-        found[layer.name] = "From " + ", then ".join(words)
-    return found
 
 
 def _files(

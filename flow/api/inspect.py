@@ -4,8 +4,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow.api.build import layer_labels, layer_origins
 from flow.api.compile import Compiled, chosen_input_type, compile_model
+from flow.api.names import layer_labels, layer_origins
 from flow.errors import OptionError, UnsupportedModelError
 from flow.frontend.importer import import_model
 from flow.ir.model import Conv, Input, MatMul, QuantizedConstant, infer_shapes

@@ -97,7 +97,7 @@ def _summary(design: Design) -> list[str]:
     plan = design.plan
     return [
         f"board {plan.board}, {plan.clock_mhz:g} MHz; {len(design.layers)} layers, "
-        f"{design.interval} iterations of the slowest process a frame",
+        f"a frame every {design.interval} cycles, as planned",
         f"in: {design.source.values} values of {design.source.element}, {design.source.per_word} a word; "
         f"out: {design.sink.values} values of {design.sink.element}, {design.sink.per_word} a word",
     ]

@@ -17,7 +17,7 @@ from flow.ir.types import ElementType
 from flow.plan import fifo
 from flow.plan.events import Edge
 from flow.plan.layers import Layer
-from flow.plan.pipeline import pipeline_depth
+from flow.plan.pipeline import pace, pipeline_depth
 from flow.plan.plan import LayerPlan, Plan
 from flow.plan.processes import (
     Fork,
@@ -122,8 +122,8 @@ class Design:
 
     @property
     def interval(self) -> int:
-        """Iterations of the slowest process; frames follow each other at no shorter interval (``flow.plan.timing``)."""
-        return max(process.cycles for process in self.processes)
+        """Cycles from frame to frame: those of the slowest process, its pipeline running empty in between."""
+        return max(map(pace, self.processes))
 
     @property
     def forked(self) -> bool:
@@ -250,7 +250,7 @@ class _Builder:
         self._append(gearbox("output", last, sink.element, sink.values, given, sink.lanes), [end])
         edges = sorted(self.edges)
         pipelines = [pipeline_depth(process) for process in self.processes]
-        deep = fifo.depths(self.processes, edges, pipelines)
+        deep = fifo.planned_depths(self.processes, edges, pipelines)
         streams = []
         for (producer, output, consumer, number), depth in zip(edges, deep, strict=True):
             process = self.processes[producer]

@@ -52,13 +52,23 @@ class DesignResources:
 
 def layer_resources(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resources]:
     """The terms of a layer's cost by name, its window unit included."""
+    return operation_resources(layer, plan, board) | step_resources(layer, plan, board)
+
+
+def operation_resources(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resources]:
+    """The terms that the form of the step function has no part in."""
     terms = _operation(layer, plan, board)
     unit = window_unit(layer, plan)
     if unit is not None:
         terms.update(blocks.window_unit(unit.rows, unit.row_words, unit.lanes * layer.core_x.element.bits))
-    if layer.step is not None:
-        terms["step_function"] = cost.step_function(_step_hardware(layer, plan), board.dsp)
     return terms
+
+
+def step_resources(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resources]:
+    """The term of the step function, in which SIMD and the memory of the weights have no part."""
+    if layer.step is None:
+        return {}
+    return {"step_function": cost.step_function(_step_hardware(layer, plan), board.dsp)}
 
 
 def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resources]:

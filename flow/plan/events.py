@@ -141,6 +141,11 @@ class EventModel:
         """The steps of the slowest process: no interval is shorter."""
         return int(self.steps.max())
 
+    def latency(self, depths: Sequence[int]) -> int | Deadlock:
+        """Cycles from the first word in to the last word out of one frame, with streams of these depths."""
+        found = _State(self, depths).next_frame(0)
+        return found if isinstance(found, Deadlock) else int(found.free[-1])
+
     def deadlock(self, depths: Sequence[int]) -> Deadlock | None:
         """What brings the design to a stop with streams of these depths, in words; None where nothing does."""
         found = _State(self, depths).next_frame(0)

@@ -14,17 +14,17 @@ _STEP_DEPTH = {
     "ranges": 2,
     "none": 0,
 }
-_MOVE_DEPTH = 2  # read, write
+MOVE_DEPTH = 2  # read, write
 _BUFFER_DEPTH = 3  # read, store or load, write
 
 
 def pipeline_depth(process: Process) -> int:
     """Cycles from an iteration's read to its write, assumed."""
     if not isinstance(process, LayerProcess):
-        return _BUFFER_DEPTH if isinstance(process, WindowProcess) else _MOVE_DEPTH
+        return _BUFFER_DEPTH if isinstance(process, WindowProcess) else MOVE_DEPTH
     match process.block:
         case "concatenate" | "select":
-            return _MOVE_DEPTH
+            return MOVE_DEPTH
         case "window" | "repeat" | "pixel_shuffle" | "channel_shuffle":
             return _BUFFER_DEPTH
         case _:
@@ -33,3 +33,8 @@ def pipeline_depth(process: Process) -> int:
     if process.plan.form in ("search", "ranges") and process.layer.step is not None:
         depth += process.layer.step.thresholds.shape[1].bit_length()
     return depth
+
+
+def pace(process: Process) -> int:
+    """Cycles from frame to frame of a process that never waits: its iterations, and its pipeline running empty."""
+    return process.cycles + pipeline_depth(process)

@@ -169,9 +169,11 @@ def _layer_plan(entry: dict[str, Any], layer: Layer, problems: list[str]) -> Lay
             divides = isinstance(value, int) and value > 0 and total % value == 0
             why = f"cannot fold its {total} {what}" if divides else f"does not divide its {total} {what}"
             problems.append(f"layer '{layer.name}': {key} = {value!r} {why}; possible: {', '.join(map(str, possible))}")
-    for key, options in (("weight_memory", WeightMemory), ("multiplier", Multiplier), ("form", FormName)):
-        if entry[key] not in get_args(options):
-            problems.append(f"layer '{layer.name}': {key} = {entry[key]!r}; possible: {', '.join(get_args(options))}")
-    if (entry["form"] == "none") != (layer.step is None):
-        problems.append(f"layer '{layer.name}': form 'none' is for layers without a step function, and only those")
+    for key, options in (
+        ("weight_memory", get_args(WeightMemory)),
+        ("multiplier", get_args(Multiplier)),
+        ("form", tuple(layer.forms) or ("none",)),
+    ):
+        if entry[key] not in options:
+            problems.append(f"layer '{layer.name}': {key} = {entry[key]!r}; possible: {', '.join(options)}")
     return LayerPlan(**entry) if len(problems) == before else None

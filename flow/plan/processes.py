@@ -319,18 +319,17 @@ def gearbox(
 ) -> Gearbox:
     """A gearbox with its iterations counted: in each it reads a word if it holds too few values for the next
     one, and writes a word if it then holds enough, or if the frame ends.
+
+    Wider words come in one an iteration: a word leaves with every read that completes it, and with the last read;
+    one more iteration where that leaves values over. Narrower words leave one an iteration, and word r is read when
+    r * in_lanes // out_lanes words have left.
     """
     in_words, out_words = -(-values // in_lanes), -(-values // out_lanes)
-    held = read = written = cycles = last_read = 0
-    while written < out_words:
-        if held < out_lanes and read < in_words:
-            held += in_lanes
-            read += 1
-            last_read = cycles + 1
-        if held >= out_lanes or read == in_words:
-            held -= out_lanes
-            written += 1
-        cycles += 1
+    if in_lanes <= out_lanes:
+        written = (in_words - 1) * in_lanes // out_lanes + 1
+        cycles, last_read = in_words + out_words - written, in_words
+    else:
+        cycles, last_read = out_words, (in_words - 1) * in_lanes // out_lanes + 1
     return Gearbox(role, after, element, values, in_lanes, out_lanes, cycles, last_read)
 
 

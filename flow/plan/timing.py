@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flow.errors import PlanFileError
+from flow.plan import fifo
 from flow.plan.design import Design
 from flow.plan.events import Deadlock, EventModel, Frame, piped
 from flow.plan.fifo import PIPELINES
@@ -42,15 +43,20 @@ class Timing:
 
 
 def timed(
-    design: Design, processes: Sequence[str], streams: Sequence[str], given: Mapping[str, int] | None = None
+    design: Design,
+    processes: Sequence[str],
+    streams: Sequence[str],
+    given: Mapping[str, int] | None = None,
+    latency: int | None = None,
 ) -> tuple[Design, Timing]:
     """The design with the cheapest depths that keep its pace, and its timing.
 
     Args:
-        design: With depths that suffice.
+        design: With any depths.
         processes: What its processes are called.
         streams: What its streams are called.
         given: Depths that the user wants, by the names of the streams.
+        latency: Cycles from end to end that shallower streams must keep, too; None for any.
 
     Raises:
         PlanFileError: There is no such stream, or the design would come to a stop.
@@ -62,12 +68,13 @@ def timed(
             f"the plan gives depths for streams that there are not: {', '.join(unknown)}",
             f"streams of this design: {', '.join(streams)}",
         )
+    sufficient = depths_of(design)
     models = _models(design)
     model = models[PIPELINES.index(1)]
     widths = [stream.bits for stream in design.streams]
     options = [
-        [wanted[name]] if name in wanted else worthwhile(s.depth, width)
-        for name, s, width in zip(streams, design.streams, widths, strict=True)
+        [wanted[name]] if name in wanted else worthwhile(depth, width)
+        for name, depth, width in zip(streams, sufficient, widths, strict=True)
     ]
     depths = [each[0] for each in options]
     notes = _check_given(models, depths, processes, streams, wanted)
@@ -78,7 +85,7 @@ def timed(
             f"the depths given in the plan ({_listed(wanted)}) slow the design: "
             f"a frame every {interval:,} cycles, where deeper streams would allow {model.slowest:,}"
         )
-    judge = _Judge(models, depths, interval)
+    judge = _Judge(models, depths, interval, latency)
     depths, settled = cheapest(options, widths, judge.holds, judge.going_on)
     run = model.run(depths, interval)
     assert not isinstance(run, Deadlock)
@@ -87,6 +94,13 @@ def timed(
     timing = Timing(interval, run.latency, tuple(model.occupancy(run)), minimal, tuple(notes))
     sized = tuple(replace(s, depth=depth) for s, depth in zip(design.streams, depths, strict=True))
     return replace(design, streams=sized), timing
+
+
+def frame_latency(design: Design) -> int:
+    """Cycles from the first word in to the last word out of a frame in an empty design, with streams that suffice."""
+    found = _model(design, 1).latency(depths_of(design))
+    assert isinstance(found, int), "the depths of the timetable suffice"
+    return found
 
 
 def described(deadlock: Deadlock, processes: Sequence[str], streams: Sequence[str], depths: Sequence[int]) -> str:
@@ -102,8 +116,8 @@ def described(deadlock: Deadlock, processes: Sequence[str], streams: Sequence[st
 class _Judge:
     """Decides about depths that grow smaller; remembers the last frame of the last ones that held."""
 
-    def __init__(self, models: Sequence[EventModel], depths: Sequence[int], interval: int) -> None:
-        self.interval = interval
+    def __init__(self, models: Sequence[EventModel], depths: Sequence[int], interval: int, latency: int | None) -> None:
+        self.interval, self.latency = interval, latency
         self.model = models[PIPELINES.index(1)]
         self.others = [m for m in models if m is not self.model and m.deadlock(depths) is None]
         run = self.model.run(depths, interval)
@@ -115,6 +129,11 @@ class _Judge:
         found = self.model.still_steady(depths, self.interval, self.frame)
         if found is None or any(other.deadlock(depths) is not None for other in self.others):
             return False
+        if self.latency is not None:
+            latency = self.model.latency(depths)
+            assert isinstance(latency, int), "it keeps the pace"
+            if latency > self.latency:
+                return False
         self.frame = found
         return True
 
@@ -122,15 +141,21 @@ class _Judge:
         return sum(m.frames_run for m in (self.model, *self.others)) * int(self.model.words.sum()) < _WORK
 
 
+def depths_of(design: Design) -> list[int]:
+    """Depths that suffice for every pace: those of the timetable."""
+    edges = [(s.producer, s.output, s.consumer, s.input) for s in design.streams]
+    return fifo.depths(design.processes, edges, [pipeline_depth(p) for p in design.processes])
+
+
 def _models(design: Design) -> list[EventModel]:
     """The design with pipelines of no depth, as deep as assumed, and deeper."""
-    schedules = [schedule(process) for process in design.processes]
-    pipelines = [pipeline_depth(process) for process in design.processes]
+    return [_model(design, times) for times in PIPELINES]
+
+
+def _model(design: Design, times: int) -> EventModel:
+    """The design with pipelines so many times as deep as assumed."""
     edges = [(s.producer, s.output, s.consumer, s.input) for s in design.streams]
-    return [
-        EventModel([piped(s, times * p) for s, p in zip(schedules, pipelines, strict=True)], edges)
-        for times in PIPELINES
-    ]
+    return EventModel([piped(schedule(p), times * pipeline_depth(p)) for p in design.processes], edges)
 
 
 def _check_given(

@@ -14,8 +14,9 @@ from flow.plan.cost_coefficients import coefficients
 from flow.plan.cost_interval import bounds
 from flow.plan.design import build_design
 from flow.plan.estimate import design_resources, layer_bounds, layer_resources
-from flow.plan.folding import fold, layer_options
+from flow.plan.folding import fold
 from flow.plan.layers import layers_of
+from flow.plan.options import layer_options
 from flow.plan.plan import LayerPlan
 from flow.plan.processes import layer_cycles
 from flow.plan.resources import Resources
@@ -34,7 +35,7 @@ def test_options_are_legal_and_priced(seed):
         for option in layer_options(layer, BOARD):
             assert option.plan.pe in layer.pe_options
             assert option.plan.simd in layer.simd_options
-            assert option.cycles == layer_cycles(layer, option.plan) > 0
+            assert option.cycles > layer_cycles(layer, option.plan) > 0  # its pipeline runs empty between frames
             terms = layer_resources(layer, option.plan, BOARD)
             assert sum(terms.values(), Resources.zero()) == option.resources
             assert "line_buffer" in terms or layer.window is None

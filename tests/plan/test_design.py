@@ -13,6 +13,7 @@ from flow.ir.graph import Graph
 from flow.ir.types import Bipolar, IntType
 from flow.plan.design import build_design, port
 from flow.plan.layers import layers_of
+from flow.plan.pipeline import pipeline_depth
 from flow.plan.plan import LayerPlan, Plan, divisors
 from flow.plan.processes import Gearbox, LayerProcess, gearbox
 
@@ -152,7 +153,7 @@ def test_words_between_processes_agree():
             assert process.out_lanes % process.plan.pe == 0
             assert process.layer.y.size % process.out_lanes == 0
             assert process.layer.x.size % process.in_lanes == 0
-        assert design.interval == max(process.cycles for process in processes)
+        assert design.interval == max(process.cycles + pipeline_depth(process) for process in processes)
 
 
 def test_cycles_of_a_layer():

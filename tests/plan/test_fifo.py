@@ -17,6 +17,7 @@ from flow.plan.events import EventModel, piped
 from flow.plan.layers import layers_of
 from flow.plan.pipeline import pipeline_depth
 from flow.plan.processes import schedule
+from flow.plan.timing import depths_of
 
 
 def model_of(design, times=1):
@@ -31,7 +32,7 @@ def test_timetable_keeps_the_pace(seed):
     design = random_case(seed, networks.layer_network(seed), collections.Counter()).design
     for times in fifo.PIPELINES:
         model = model_of(design, times)
-        assert model.interval([stream.depth for stream in design.streams]) == model.slowest
+        assert model.interval(depths_of(design)) == model.slowest
 
 
 def test_chain_of_convolutions_keeps_its_pace():
@@ -44,7 +45,7 @@ def test_chain_of_convolutions_keeps_its_pace():
     design = random_case(0, net.graph(last), used).design
     plan = replace(design.plan, layers=tuple(replace(p, pe=2, simd=4) for p in design.plan.layers))
     model = model_of(design := build_design(layers_of(net.graph(last)), plan, 64))
-    assert model.interval([stream.depth for stream in design.streams]) == model.slowest
+    assert model.interval(depths_of(design)) == model.slowest
     assert model.interval([2] * len(design.streams)) > 1.2 * model.slowest
 
 

@@ -244,7 +244,7 @@ def test_pace_that_only_a_deep_pipeline_keeps_is_refused():
     shallow, deep = [2, 2, 2, 2, 2], [2, 2, 9, 2, 9]
     assert [model.deadlock(shallow) is None for model in models] == [False, True, True]
     interval = models[1].interval(shallow)
-    judge = _Judge(models, deep, interval)
+    judge = _Judge(models, deep, interval, None)
     assert models[1].still_steady(shallow, interval, judge.frame) is not None
     assert judge.holds(deep)
     assert not judge.holds(shallow)
