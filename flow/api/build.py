@@ -268,7 +268,8 @@ def _files(
         for index, process in enumerate(design.processes)
         if process in design.layers
     }
-    options = HlsOptions(path.stem, TOP, dialect, labels, origins, notes, min(VECTOR_FRAMES, len(random.integers)))
+    frames = min(VECTOR_FRAMES, len(random.integers))
+    options = HlsOptions(path.stem, TOP, dialect, labels, origins, notes, frames, board.dsp)
     inputs = random.integers[: options.frames]
     outputs = execute(compiled.graph, {compiled.integers.source.name: inputs})[compiled.integers.output]
     texts = {

@@ -53,6 +53,7 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
         "dialect": options.dialect,
         "processes": processes,
         "any_xnor": any(process.layer.xnor for process in design.layers),
+        "any_packed": any(process.plan.multiplier == "packed" for process in design.layers),
         "words": _words(design, names),
         "streams": _streams(design, names),
         **ports,

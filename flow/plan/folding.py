@@ -20,7 +20,8 @@ from flow.plan.board import Board
 from flow.plan.design import build_design
 from flow.plan.estimate import design_resources, layer_resources
 from flow.plan.layers import Layer
-from flow.plan.plan import LayerPlan, Multiplier, Plan, WeightMemory
+from flow.plan.packing import multiplier_options
+from flow.plan.plan import LayerPlan, Plan, WeightMemory
 from flow.plan.processes import gearbox, lanes_in, layer_cycles
 from flow.plan.resources import Resources
 
@@ -90,12 +91,12 @@ def layer_options(layer: Layer, board: Board) -> list[Option]:
     """Every legal choice for a layer that no other choice beats in every respect."""
     forms = list(layer.forms) or ["none"]
     memories: list[WeightMemory] = ["lut", "bram"] if layer.product is not None else ["lut"]
-    multipliers: list[Multiplier] = ["lut", "dsp"] if board.resources.dsp else ["lut"]
     found: list[Option] = []
     for pe, simd in product(layer.pe_options, layer.simd_options):
         if simd > _LARGEST_LANES or pe > _LARGEST_LANES:
             continue
         cycles = layer_cycles(layer, LayerPlan(layer.name, pe, simd, "lut", "lut", "none"))
+        multipliers = multiplier_options(layer, pe, simd, board)
         for memory, multiplier, form in product(memories, multipliers, forms):
             plan = LayerPlan(layer.name, pe, simd, memory, multiplier, form)  # type: ignore[arg-type]
             total = sum(layer_resources(layer, plan, board).values(), Resources.zero())

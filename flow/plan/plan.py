@@ -12,7 +12,7 @@ from flow.errors import PlanFileError
 from flow.plan.layers import Layer, divisors
 
 WeightMemory = Literal["lut", "bram"]  # UltraRAM cannot be initialised, so it holds no constants
-Multiplier = Literal["lut", "dsp"]
+Multiplier = Literal["lut", "dsp", "packed"]  # packed: several products in a DSP slice
 FormName = Literal["wire", "shift", "multiply_shift", "thresholds", "search", "table", "ranges", "none"]
 
 _DEEPEST = 1 << 20  # words of a stream; a frame of the largest networks has fewer
@@ -49,6 +49,11 @@ class LayerPlan:
     weight_memory: WeightMemory
     multiplier: Multiplier
     form: FormName
+
+    @property
+    def unit(self) -> Literal["lut", "dsp"]:
+        """What multiplies where products are not packed, as in a step function."""
+        return "lut" if self.multiplier == "lut" else "dsp"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from flow.plan.cost_interval import bounds
 from flow.plan.design import Design, Port, Stream
 from flow.plan.estimate import design_resources, layer_bounds, layer_resources
 from flow.plan.layers import Layer
+from flow.plan.packing import packing_of
 from flow.plan.processes import LayerProcess, layer_cycles
 from flow.plan.resources import Resources
 from flow.plan.timing import ASSUMPTION, MODEL, Timing
@@ -108,6 +109,7 @@ def _layer(
         }
     elif layer.op is not None and layer.step is not None:
         bits["accumulator"] = str(layer.acc.element)
+    packing = packing_of(layer, plan, board.dsp)
     weights = product.weight.size if product is not None else 0
     return LayerReport(
         name=layer.name,
@@ -123,6 +125,7 @@ def _layer(
         simd=plan.simd,
         weight_memory=plan.weight_memory,
         multiplier=plan.multiplier,
+        packing=str(packing) if packing is not None else None,
         form=process.certificate.form if process.certificate is not None else None,
         certificate=str(process.certificate) if process.certificate is not None else None,
         scale=describe(integers.encodings.get(layer.name)),

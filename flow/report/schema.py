@@ -90,6 +90,7 @@ class LayerReport:
         simd: Folding.
         weight_memory: Where the weights lie.
         multiplier: What multiplies.
+        packing: How many products share a DSP slice, and the proof; None where none do.
         form: Of the step function; None without one.
         certificate: Its proof; None without one.
         scale: What an integer of its output is worth, in words.
@@ -111,6 +112,7 @@ class LayerReport:
     simd: int
     weight_memory: str
     multiplier: str
+    packing: str | None
     form: str | None
     certificate: str | None
     scale: str

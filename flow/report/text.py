@@ -28,6 +28,9 @@ def print_report(report: BuildReport, console: Console) -> None:
     )
     console.print(_layers(report))
     console.print(_streams(report))
+    for layer in report.layers:
+        if layer.packing is not None:
+            console.print(f"packing of {layer.identifier}: {layer.packing}", markup=False)
     console.print(_totals(report))
     latency = f"{_figure(report.latency)} cycles"
     if report.latency is not None:

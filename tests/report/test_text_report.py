@@ -27,6 +27,7 @@ LAYER = LayerReport(
     simd=8,
     weight_memory="bram",
     multiplier="lut",
+    packing=None,
     form="thresholds",
     certificate="thresholds: proved on 24",
     scale="2^-3",
