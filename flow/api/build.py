@@ -24,7 +24,7 @@ from flow.emit.cxx import codes
 from flow.emit.fileset import FileSet
 from flow.emit.hls import Dialect, HlsOptions, Names, emit_hls, names_of
 from flow.emit.scripts import ScriptConfig, config_tcl
-from flow.errors import ExactnessError, OptionError, OutputError, ToolFailedError
+from flow.errors import ExactnessError, OptionError, OutputError, ToolFailedError, UnsupportedModelError
 from flow.frontend.importer import ImportedModel
 from flow.ir.dataflow import execute
 from flow.ir.text import print_graph
@@ -32,12 +32,11 @@ from flow.ir.types import Ints
 from flow.plan import board as boards
 from flow.plan.board import Board
 from flow.plan.design import Design, build_design
-from flow.plan.estimate import design_resources
-from flow.plan.folding import fold
 from flow.plan.layers import Layer, layers_of
 from flow.plan.plan import print_plan, read_plan
 from flow.plan.resources import Resources
-from flow.plan.timing import timed
+from flow.plan.style import StyleChoice, against_stream, plan_for, resources_of, timed
+from flow.plan.unrolled import obstacles
 from flow.report.assemble import assemble, describe
 from flow.report.schema import BuildReport, Check, to_json
 from flow.report.text import render_text
@@ -76,6 +75,7 @@ def build(
     data: str | Path | None = None,
     out: str | Path | None = None,
     plan: str | Path | None = None,
+    style: StyleChoice | None = None,
     dialect: Dialect = "vitis",
     csim: bool = True,
     observe: Observer = lambda name, graph: None,
@@ -92,6 +92,7 @@ def build(
         data: An .npz file with ``x`` and, if there are labels, ``y``.
         out: The build directory; None for ``build/<name of the model>``.
         plan: A plan file to use instead of searching for one.
+        style: ``stream``, ``unrolled``, or ``auto`` for the cheaper one; None for the plan's, else ``stream``.
         dialect: Whose pragmas: ``vitis`` (2020.2 and later) or ``vivado`` (Vivado HLS).
         csim: Whether to compile and run the C++.
         observe: Is shown every graph on the way.
@@ -126,13 +127,13 @@ def build(
         progress(_told(check))
         _require(check)
 
-    optimality, design = _planned(layers, target, clock, target_fps, plan)
+    optimality, design = _planned(layers, target, clock, target_fps, plan, style)
     labels = layer_labels(layers, compiled.imported)
     names = names_of(design, labels)
     streams = [names.stream(stream) for stream in design.streams]
     given = {fifo.name: fifo.depth for fifo in design.plan.fifos}
     design, timing = timed(design, names.identifiers, streams, given)
-    estimate = design_resources(design, target)
+    estimate = resources_of(design, target)
     if plan is not None:
         _check_fits(estimate.total, target)
     progress(
@@ -196,12 +197,21 @@ def _planned(
     clock: float | None,
     target_fps: float | None,
     plan: str | Path | None,
+    style: StyleChoice | None,
 ) -> tuple[str, Design]:
     """What is known of the plan, and the design that it means, with streams that suffice."""
     if plan is None:
-        folding = fold(layers, board, _checked_clock(clock, board), target_fps=target_fps)
-        return folding.optimality, build_design(layers, folding.plan, board.axis_bits)
+        clock_mhz = _checked_clock(clock, board)
+        folding = plan_for(layers, board, clock_mhz, style=style or "stream", target_fps=target_fps)
+        found = folding.optimality
+        if folding.plan.style == "unrolled":
+            found = f"{found}; {against_stream(layers, folding.plan, board)}"
+        return found, build_design(layers, folding.plan, board.axis_bits)
     given = read_plan(Path(plan), layers)
+    if style not in (None, given.style):
+        raise OptionError(f"the plan is in the style {given.style}, the build in {style}", "leave --style out")
+    if given.style == "unrolled" and (problems := obstacles(layers)):
+        raise UnsupportedModelError(problems)
     if given.board != board.name:
         raise OptionError(
             f"the plan is for {given.board}, the build for {board.name}",
@@ -259,7 +269,7 @@ def _files(
     dialect: Dialect,
 ) -> FileSet:
     """Everything that is generated before the C++ is run."""
-    resources = design_resources(design, board)
+    resources = resources_of(design, board)
     notes = {
         process.layer.name: [
             f"scale of the output: {describe(compiled.integers.encodings.get(process.layer.name)) or 'none'}",

@@ -41,6 +41,7 @@ TEXT = """\
 # What the hardware looks like. Edit it and pass it back: flow build MODEL --plan THIS_FILE
 board = "pynq-z2"
 clock_mhz = 142.5
+style = "stream"
 
 [[layer]]
 name = "h"
