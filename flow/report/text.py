@@ -27,7 +27,8 @@ def print_report(report: BuildReport, console: Console) -> None:
         f"at {report.clock_mhz:g} MHz, {report.style} style"
     )
     console.print(_layers(report))
-    console.print(_streams(report))
+    if report.streams:
+        console.print(_streams(report))
     for layer in report.layers:
         if layer.packing is not None:
             console.print(f"packing of {layer.identifier}: {layer.packing}", markup=False)
