@@ -22,6 +22,7 @@ from flow.plan.design import build_design
 from flow.plan.events import EventModel, Run, piped
 from flow.plan.fifo_search import price
 from flow.plan.folding import fold
+from flow.plan.goals import Goals
 from flow.plan.layers import layers_of
 from flow.plan.pipeline import pipeline_depth
 from flow.plan.processes import schedule
@@ -33,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 def measured(path: Path, board_name: str, fps: float | None) -> list[str]:
     """A row of the table."""
     layers, board = layers_of(compile_model(path).graph), boards.load(board_name)
-    plan = fold(layers, board, board.clock.default_mhz, target_fps=fps).plan
+    plan = fold(layers, board, board.clock.default_mhz, Goals(target_fps=fps)).plan
     design = build_design(layers, plan, board.axis_bits)
     steps = [piped(schedule(process), pipeline_depth(process)) for process in design.processes]
     model = EventModel(steps, [(s.producer, s.output, s.consumer, s.input) for s in design.streams])

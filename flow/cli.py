@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import click
 
@@ -119,6 +119,11 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The build directory [build/MODEL].")
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="A plan.toml to use, e.g. an edited one.")
 @click.option(
+    "--style",
+    type=click.Choice(["stream", "unrolled", "auto"]),
+    help="Folded layers joined by streams [default], all products at once (small dense networks), or the cheaper one.",
+)
+@click.option(
     "--hls",
     "dialect",
     type=click.Choice(["vitis", "vivado"]),
@@ -144,6 +149,7 @@ def build(
     data: Path | None,
     out: Path | None,
     plan: Path | None,
+    style: Literal["stream", "unrolled", "auto"] | None,
     dialect: str,
     no_csim: bool,
     dump_after: tuple[str, ...],
@@ -180,6 +186,7 @@ def build(
         data=data,
         out=out,
         plan=plan,
+        style=style,
         dialect=dialect,  # type: ignore[arg-type]
         csim=not no_csim,
         observe=observe,

@@ -16,10 +16,14 @@ from flow.emit.hls import HlsOptions, emit_hls, names_of
 from flow.ir.dataflow import NEVER, Source, Step
 from flow.ir.graph import Graph
 from flow.ir.types import Bipolar, IntType
+from flow.plan import board as boards
 from flow.plan.design import build_design
 from flow.plan.layers import layers_of
+from flow.plan.packing import multiplier_options
 from flow.plan.plan import LayerPlan, Plan
 from flow.plan.processes import LayerProcess
+
+BOARD = boards.load("pynq-z2")
 
 
 @dataclass
@@ -99,13 +103,14 @@ def random_plan(rng, layers, used):
         forms = list(layer.forms) or ["none"]
         form = min(forms, key=lambda f: used[f]) if rng.random() < 0.7 else str(rng.choice(forms))
         used[form] += 1
+        pe, simd = int(rng.choice(layer.pe_options)), int(rng.choice(layer.simd_options))
         plans.append(
             LayerPlan(
                 layer.name,
-                int(rng.choice(layer.pe_options)),
-                int(rng.choice(layer.simd_options)),
+                pe,
+                simd,
                 str(rng.choice(["lut", "bram"])),
-                str(rng.choice(["lut", "dsp"])),
+                str(rng.choice(multiplier_options(layer, pe, simd, BOARD))),
                 form,
             )
         )

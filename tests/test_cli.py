@@ -679,7 +679,7 @@ def test_plan_of_a_person_is_checked_and_priced(here):
     (here / "plan.toml").write_text(PLAN.replace("simd = 6", "simd = 3"))
     result = flow("plan", "tiny.onnx", "--plan", "plan.toml")
     assert result.exit_code == 0, result.output
-    assert "a frame every 9 cycles" in result.stdout
+    assert "a frame every 8 cycles" in result.stdout
     assert "given by the user" in result.stdout
     (here / "plan.toml").write_text(PLAN.replace("pe = 6", "pe = 4").replace("simd = 6", "simd = 5\nspeed = 9"))
     assert plan_refused("--plan", "plan.toml") == (

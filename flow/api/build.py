@@ -33,10 +33,10 @@ from flow.ir.types import Ints
 from flow.plan import board as boards
 from flow.plan.board import Board
 from flow.plan.design import Design
-from flow.plan.estimate import design_resources
 from flow.plan.goals import Goals
 from flow.plan.layers import layers_of
 from flow.plan.plan import print_plan
+from flow.plan.style import StyleChoice, resources_of
 from flow.report.assemble import assemble, describe
 from flow.report.schema import BuildReport, Check, to_json
 from flow.report.text import render_text
@@ -75,6 +75,7 @@ def build(
     data: str | Path | None = None,
     out: str | Path | None = None,
     plan: str | Path | None = None,
+    style: StyleChoice | None = None,
     dialect: Dialect = "vitis",
     csim: bool = True,
     observe: Observer = lambda name, graph: None,
@@ -91,6 +92,7 @@ def build(
         data: An .npz file with ``x`` and, if there are labels, ``y``.
         out: The build directory; None for ``build/<name of the model>``.
         plan: A plan file to use instead of searching for one.
+        style: ``stream``, ``unrolled``, or ``auto`` for the cheaper one; None for the plan's, else ``stream``.
         dialect: Whose pragmas: ``vitis`` (2020.2 and later) or ``vivado`` (Vivado HLS).
         csim: Whether to compile and run the C++.
         observe: Is shown every graph on the way.
@@ -126,8 +128,8 @@ def build(
         _require(check)
 
     labels = layer_labels(layers, compiled.imported)
-    folding, design, names, timing = planned(layers, labels, target, clock, goals, plan)
-    estimate = design_resources(design, target)
+    folding, design, names, timing = planned(layers, labels, target, clock, goals, plan, style)
+    estimate = resources_of(design, target)
     progress(
         f"plan: a frame every {timing.interval:,} cycles, "
         f"{design.plan.clock_mhz * 1e6 / timing.interval:,.0f} frames/s, {estimate.total.lut:,} LUT "
@@ -179,7 +181,7 @@ def _files(
     dialect: Dialect,
 ) -> FileSet:
     """Everything that is generated before the C++ is run."""
-    resources = design_resources(design, board)
+    resources = resources_of(design, board)
     notes = {
         process.layer.name: [
             f"scale of the output: {describe(compiled.integers.encodings.get(process.layer.name)) or 'none'}",
@@ -188,7 +190,8 @@ def _files(
         for index, process in enumerate(design.processes)
         if process in design.layers
     }
-    options = HlsOptions(path.stem, TOP, dialect, labels, origins, notes, min(VECTOR_FRAMES, len(random.integers)))
+    frames = min(VECTOR_FRAMES, len(random.integers))
+    options = HlsOptions(path.stem, TOP, dialect, labels, origins, notes, frames, board.dsp)
     inputs = random.integers[: options.frames]
     outputs = execute(compiled.graph, {compiled.integers.source.name: inputs})[compiled.integers.output]
     texts = {

@@ -8,17 +8,18 @@ from pathlib import Path
 from flow.api.compile import compile_model
 from flow.api.names import layer_labels
 from flow.emit.hls import Names, names_of
-from flow.errors import OptionError, OutputError
+from flow.errors import OptionError, OutputError, UnsupportedModelError
 from flow.plan import board as boards
 from flow.plan.board import Board
 from flow.plan.design import Design, build_design
-from flow.plan.estimate import design_resources
-from flow.plan.folding import Folding, fold
+from flow.plan.folding import Folding
 from flow.plan.goals import Goals
 from flow.plan.layers import Layer, layers_of
 from flow.plan.pareto import Point, pareto
 from flow.plan.plan import Plan, print_plan, read_plan
-from flow.plan.timing import Timing, timed
+from flow.plan.style import StyleChoice, against_stream, plan_for, resources_of, timed
+from flow.plan.timing import Timing
+from flow.plan.unrolled import obstacles
 from flow.report.plan import PlanResult
 
 
@@ -59,7 +60,7 @@ def plan(
             Path(out).write_text(print_plan(design.plan))
         except OSError as error:
             raise OutputError(f"{out} cannot be written: {error.strerror}", "name another file") from error
-    resources = design_resources(design, target)
+    resources = resources_of(design, target)
     return PlanResult(path.name, target, folding, design, names, resources, timing, seconds)
 
 
@@ -112,6 +113,7 @@ def planned(
     clock: float | None,
     goals: Goals | None,
     given: str | Path | None,
+    style: StyleChoice | None = None,
 ) -> tuple[Folding, Design, Names, Timing]:
     """The best plan, or the given one once it is checked; the design that it means, named and timed.
 
@@ -121,17 +123,19 @@ def planned(
     latency: int | None = None
     if given is None:
         mhz = checked_clock(clock, board)
-        folding = fold(layers, board, mhz, goals)
+        folding = plan_for(layers, board, mhz, goals, style or "stream")
         plan, optimal, optimality = folding.plan, folding.optimal, folding.optimality
+        if plan.style == "unrolled":
+            optimality = f"{optimality}; {against_stream(layers, plan, board)}"
         latency = goals.latency(mhz) if goals is not None else None
     else:
-        plan, optimal, optimality = _given(layers, board, clock, goals, Path(given)), False, "given by the user"
+        plan, optimal, optimality = _given(layers, board, clock, goals, Path(given), style), False, "given by the user"
     design = build_design(layers, plan, board.axis_bits)
     names = names_of(design, labels)
     streams = [names.stream(stream) for stream in design.streams]
     depths = {fifo.name: fifo.depth for fifo in design.plan.fifos}
     design, timing = timed(design, names.identifiers, streams, depths, latency)
-    total = design_resources(design, board).total
+    total = resources_of(design, board).total
     pairs = zip(total.items(), board.resources.items(), strict=True)
     over = [f"{name.upper()} {a:,} of {b:,}" for (name, a), (_, b) in pairs if a > b]
     if over:
@@ -139,10 +143,21 @@ def planned(
     return Folding(plan, total, optimal, optimality), design, names, timing
 
 
-def _given(layers: tuple[Layer, ...], board: Board, clock: float | None, goals: Goals | None, path: Path) -> Plan:
+def _given(
+    layers: tuple[Layer, ...],
+    board: Board,
+    clock: float | None,
+    goals: Goals | None,
+    path: Path,
+    style: StyleChoice | None,
+) -> Plan:
     if goals is not None:
         raise OptionError("a plan, and goals for one, are given at once", "leave the goals out, or --plan")
     plan = read_plan(path, layers)
+    if style not in (None, plan.style):
+        raise OptionError(f"the plan is in the style {plan.style}, the build in {style}", "leave --style out")
+    if plan.style == "unrolled" and (problems := obstacles(layers)):
+        raise UnsupportedModelError(problems)
     if plan.board != board.name:
         raise OptionError(
             f"the plan is for {plan.board}, the build for {board.name}",

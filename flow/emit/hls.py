@@ -12,6 +12,7 @@ from flow.emit.moves import add_channel_shuffle, add_fork, add_gearbox, add_pixe
 from flow.emit.process_text import Dialect, HlsOptions, Names, add_layer, common, finish, layer_header
 from flow.emit.products import add_dense, add_lanewise
 from flow.emit.render import render, static
+from flow.emit.unrolled import unrolled_process
 from flow.emit.windows import add_pool, add_window, add_window_layer
 from flow.ir.types import Bipolar, IntType
 from flow.plan.design import Design, Port
@@ -45,14 +46,23 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
     """The C++ of a design: layers, weights, types, top, test bench, and what C-simulation adds."""
     names = names_of(design, options.labels)
     ports = {"input": _port(design.source), "output": _port(design.sink)}
-    processes = [_process(place, design, names, options) for place in range(len(design.processes))]
+    unrolled = design.plan.style == "unrolled"
+    processes = [
+        (unrolled_process if unrolled else _process)(place, design, names, options)
+        for place in range(len(design.processes))
+    ]
     shared: dict[str, Any] = {
         "design": SimpleNamespace(
-            title=options.title, top=options.top, frames=options.frames, summary=_summary(design)
+            title=options.title,
+            top=options.top,
+            frames=options.frames,
+            summary=_summary(design),
+            interval=design.interval,
         ),
         "dialect": options.dialect,
         "processes": processes,
         "any_xnor": any(process.layer.xnor for process in design.layers),
+        "any_packed": any(process.plan.multiplier == "packed" for process in design.layers),
         "words": _words(design, names),
         "streams": _streams(design, names),
         **ports,
@@ -60,7 +70,7 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
     files = {
         "hls/types.hpp": render("hls/types.hpp.j2", **shared),
         "hls/top.hpp": render("hls/top.hpp.j2", **shared),
-        "hls/top.cpp": render("hls/top.cpp.j2", **shared),
+        "hls/top.cpp": render(f"hls/{'unrolled_top' if unrolled else 'top'}.cpp.j2", **shared),
         "tb/testbench.cpp": render("tb/testbench.cpp.j2", **shared),
         "csim/include/hls_stream.h": static("csim/hls_stream.h"),
         "csim/include/ap_axi_sdata.h": static("csim/ap_axi_sdata.h"),
@@ -81,6 +91,8 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
 def _unit(place: int, design: Design, processes: list[SimpleNamespace]) -> str:
     """C-simulation of a layer by itself; behind a window unit also of its core, on the words of windows."""
     process, text = design.processes[place], processes[place]
+    if isinstance(process, LayerProcess) and design.plan.style == "unrolled":
+        return render("csim/unrolled_unit.cpp.j2", process=text)
     if not isinstance(process, LayerProcess):
         return render("csim/process_unit.cpp.j2", process=text)
     entries = [SimpleNamespace(name=f"flow_csim_{text.identifier}", inputs=text.inputs, window=None, process=text)]

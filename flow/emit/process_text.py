@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from flow.emit.cxx import type_name
 from flow.emit.steps import step_text
 from flow.ir.types import Bipolar, ElementType, IntType
+from flow.plan.board import Dsp
 from flow.plan.design import Design, Stream
 from flow.plan.processes import LayerProcess
 
@@ -54,6 +55,7 @@ class HlsOptions:
         origins: For each layer a line that says from where it came.
         notes: For each layer further lines of its header (cycles, resources, scale).
         frames: Frames in the test vectors.
+        dsp: The slice that products are packed in; the default is the narrowest, so that its packings fit any.
     """
 
     title: str
@@ -63,6 +65,7 @@ class HlsOptions:
     origins: Mapping[str, str]
     notes: Mapping[str, Sequence[str]]
     frames: int
+    dsp: Dsp = Dsp.DSP48E1
 
 
 def common(place: int, design: Design, names: Names) -> SimpleNamespace:
@@ -146,7 +149,7 @@ def finish(text: SimpleNamespace, total: str, fold: str) -> str:
 
 def multiplier(process: LayerProcess, options: HlsOptions) -> str:
     """What multiplies, in the words of the dialect."""
-    return _MULTIPLIER[options.dialect][process.plan.multiplier]
+    return _MULTIPLIER[options.dialect][process.plan.unit]
 
 
 def number(expression: str, element: ElementType) -> str:

@@ -10,6 +10,7 @@ from flow.emit.cxx import Table, codes, type_name, unsigned_table
 from flow.emit.process_text import HlsOptions, add_layer, finish, interval_type, layer_header, multiplier, number
 from flow.ir.dataflow import Pooling, Product
 from flow.ir.types import Bipolar, ElementType, Ints, IntType
+from flow.plan.packing import SUM_BITS, packing_of
 from flow.plan.processes import LayerProcess
 
 _MEMORY = {
@@ -57,10 +58,30 @@ def add_dense(text: SimpleNamespace, process: LayerProcess, options: HlsOptions)
         parts=process.out_lanes // plan.pe,
         memory=_MEMORY[options.dialect][plan.weight_memory],
         multiplier=multiplier(process, options),
+        packing=_packing_text(text, process, options),
         w_type=type_name(w),
         product_type=product_type,
         sum_type=sum_type,
         finish=finish(text, total, fold),
+    )
+
+
+def _packing_text(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> SimpleNamespace | None:
+    """How the products of several outputs share DSP slices; None where they do not."""
+    packing = packing_of(process.layer, process.plan, options.dsp)
+    if packing is None:
+        return None
+    text.header.append(f"packing: {packing}")
+    for chunk in text.chunk_list:
+        chunk.chain = min(packing.chain, chunk.lanes)
+    x = process.layer.core_x.element
+    return SimpleNamespace(
+        count=packing.count,
+        spacing=packing.spacing,
+        slice=packing.dsp.value,
+        sum_bits=SUM_BITS,
+        operand_type=type_name(IntType(packing.operand_bits, signed=True)),
+        product_type=type_name(IntType(packing.operand_bits + x.bits, signed=True)),
     )
 
 

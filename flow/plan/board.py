@@ -31,6 +31,11 @@ class Dsp(StrEnum):
     DSP48E1 = "DSP48E1"
     DSP48E2 = "DSP48E2"
 
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Bits of the two signed operands of its multiplier, the wide one first (UG479, UG579)."""
+        return (25, 18) if self is Dsp.DSP48E1 else (27, 18)
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:

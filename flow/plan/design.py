@@ -122,8 +122,10 @@ class Design:
 
     @property
     def interval(self) -> int:
-        """Cycles from frame to frame: those of the slowest process, its pipeline running empty in between."""
-        return max(map(pace, self.processes))
+        """Cycles from frame to frame: those of the slowest process, its pipeline running empty in between; unrolled,
+        one pipeline takes frame behind frame.
+        """
+        return max(p.cycles if self.plan.style == "unrolled" else pace(p) for p in self.processes)
 
     @property
     def forked(self) -> bool:

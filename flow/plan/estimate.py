@@ -24,8 +24,10 @@ from flow.plan import cost_blocks as blocks
 from flow.plan.board import Board
 from flow.plan.cost_coefficients import Kind
 from flow.plan.cost_interval import bounds
+from flow.plan.cost_packing import packed_products
 from flow.plan.design import Design
 from flow.plan.layers import Layer
+from flow.plan.packing import packing_of
 from flow.plan.plan import LayerPlan
 from flow.plan.processes import Fork, Gearbox, LayerProcess, Process, WindowProcess, window_unit
 from flow.plan.resources import Resources
@@ -75,6 +77,7 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
     """What a layer takes without its window unit and its step function."""
     pe, acc_bits = plan.pe, layer.acc.element.bits
     word_bits = pe * layer.y.element.bits
+    packing = packing_of(layer, plan, board.dsp)
     match layer.op:
         case None:
             return {"control": blocks.control()}
@@ -88,11 +91,13 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
                 weight_bits=layer.op.weight_type.bits,
                 acc_bits=acc_bits,
                 memory=plan.weight_memory,
-                multiplier=plan.multiplier,
+                multiplier=plan.unit,
                 dsp_kind=board.dsp,
             )
         case Dense() | Convolution():
-            return cost.matrix_vector(_matrix_vector(layer, plan), board.dsp)
+            config = _matrix_vector(layer, plan)
+            terms = cost.matrix_vector(config, board.dsp)
+            return terms if packing is None else terms | packed_products(packing, pe, plan.simd, config.weight_bits)
         case Pooling():
             combine = blocks.maxima(pe, acc_bits) if layer.op.kind == "max" else blocks.accumulators(pe, acc_bits)
             words = 0 if layer.lanewise else layer.acc.shape[1] * (layer.outputs // pe)
@@ -103,7 +108,7 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
         case Gate():
             left, right = (x.element.bits + 1 for x in layer.xs)
             terms = {
-                "product": blocks.products(pe, left, right, plan.multiplier, board.dsp),
+                "product": blocks.products(pe, left, right, plan.unit, board.dsp),
                 "control": blocks.control(),
             }
             if layer.xs[0].shape != layer.xs[1].shape:
@@ -135,7 +140,7 @@ def _matrix_vector(layer: Layer, plan: LayerPlan) -> cost.MatrixVector:
         acc_bits=layer.product.acc.bits,
         xnor=layer.xnor,
         weight_memory=plan.weight_memory,
-        multiplier=plan.multiplier,
+        multiplier=plan.unit,
     )
 
 
@@ -172,7 +177,7 @@ def _step_hardware(layer: Layer, plan: LayerPlan) -> cost.StepHardware:
         levels=layer.step.thresholds.shape[1],
         factor_bits=factor_bits,
         bias_bits=bias_bits,
-        multiplier=plan.multiplier,
+        multiplier=plan.unit,
     )
 
 

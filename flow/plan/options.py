@@ -10,6 +10,7 @@ from flow.ir.dataflow import Gate
 from flow.plan.board import Board
 from flow.plan.estimate import operation_resources, step_resources
 from flow.plan.layers import Layer
+from flow.plan.packing import multiplier_options
 from flow.plan.pipeline import pace, pipeline_depth
 from flow.plan.plan import FormName, LayerPlan, Multiplier, WeightMemory
 from flow.plan.processes import LayerProcess, WindowProcess, lanes_in, window_unit
@@ -40,17 +41,18 @@ def layer_options(layer: Layer, board: Board) -> list[Option]:
     forms: list[FormName] = list(layer.forms) or ["none"]  # type: ignore[arg-type]
     memories: list[WeightMemory] = ["lut", "bram"] if layer.product is not None else ["lut"]
     multiplies = layer.product is not None or isinstance(layer.op, Gate) or "multiply_shift" in forms
-    multipliers: list[Multiplier] = ["lut", "dsp"] if multiplies and board.resources.dsp else ["lut"]
+    units: list[Multiplier] = ["lut", "dsp"] if multiplies and board.resources.dsp else ["lut"]
     found: list[Option] = []
     for pe in layer.pe_options:
         steps = {
-            (multiplier, form): _total(step_resources(layer, LayerPlan("", pe, 1, "lut", multiplier, form), board))
-            for multiplier, form in product(multipliers, forms)
+            (unit, form): _total(step_resources(layer, LayerPlan("", pe, 1, "lut", unit, form), board))
+            for unit, form in product(units, forms)
         }
         for simd in layer.simd_options:
             if max(pe, simd) > _LARGEST_LANES:
                 continue
             alike = []
+            multipliers = multiplier_options(layer, pe, simd, board) if multiplies else units
             for memory, multiplier in product(memories, multipliers):
                 plan = LayerPlan(layer.name, pe, simd, memory, multiplier, forms[0])
                 operation = _total(operation_resources(layer, plan, board))
@@ -58,7 +60,7 @@ def layer_options(layer: Layer, board: Board) -> list[Option]:
                     plan = LayerPlan(layer.name, pe, simd, memory, multiplier, form)
                     core, unit = _processes(layer, plan)
                     cycles = max(pace(core), pace(unit) if unit is not None else 0)
-                    alike.append(Option(plan, cycles, pipeline_depth(core), operation + steps[multiplier, form]))
+                    alike.append(Option(plan, cycles, pipeline_depth(core), operation + steps[plan.unit, form]))
             found += _undominated(alike)
     return found
 

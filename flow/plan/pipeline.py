@@ -15,6 +15,7 @@ _STEP_DEPTH = {
     "none": 0,
 }
 MOVE_DEPTH = 2  # read, write
+_UNPACK_DEPTH = 1  # the borrowed bit
 _BUFFER_DEPTH = 3  # read, store or load, write
 
 
@@ -30,6 +31,8 @@ def pipeline_depth(process: Process) -> int:
         case _:
             pass
     depth = _BASE_DEPTH + max(process.plan.simd - 1, 0).bit_length() + _STEP_DEPTH[process.plan.form]
+    if process.plan.multiplier == "packed":
+        depth += _UNPACK_DEPTH
     if process.plan.form in ("search", "ranges") and process.layer.step is not None:
         depth += process.layer.step.thresholds.shape[1].bit_length()
     return depth

@@ -12,7 +12,8 @@ from flow.errors import PlanFileError
 from flow.plan.layers import Layer, divisors
 
 WeightMemory = Literal["lut", "bram"]  # UltraRAM cannot be initialised, so it holds no constants
-Multiplier = Literal["lut", "dsp"]
+Multiplier = Literal["lut", "dsp", "packed"]  # packed: several products in a DSP slice
+Style = Literal["stream", "unrolled"]
 FormName = Literal["wire", "shift", "multiply_shift", "thresholds", "search", "table", "ranges", "none"]
 
 _DEEPEST = 1 << 20  # words of a stream; a frame of the largest networks has fewer
@@ -23,6 +24,7 @@ __all__ = [
     "LayerPlan",
     "Multiplier",
     "Plan",
+    "Style",
     "WeightMemory",
     "divisors",
     "print_plan",
@@ -50,6 +52,11 @@ class LayerPlan:
     multiplier: Multiplier
     form: FormName
 
+    @property
+    def unit(self) -> Literal["lut", "dsp"]:
+        """What multiplies where products are not packed, as in a step function."""
+        return "lut" if self.multiplier == "lut" else "dsp"
+
 
 @dataclass(frozen=True, slots=True)
 class FifoPlan:
@@ -73,12 +80,14 @@ class Plan:
         clock_mhz: The clock that the design shall reach.
         layers: In the order of the data.
         fifos: Streams whose depth is given; the others get the cheapest that keep the pace.
+        style: Processes that streams join, or one function in which all products have hardware of their own.
     """
 
     board: str
     clock_mhz: float
     layers: tuple[LayerPlan, ...]
     fifos: tuple[FifoPlan, ...] = ()
+    style: Style = "stream"
 
 
 def print_plan(plan: Plan) -> str:
@@ -87,6 +96,7 @@ def print_plan(plan: Plan) -> str:
         "# What the hardware looks like. Edit it and pass it back: flow build MODEL --plan THIS_FILE",
         f"board = {json.dumps(plan.board)}",
         f"clock_mhz = {plan.clock_mhz:g}",
+        f"style = {json.dumps(plan.style)}",
     ]
     for layer in plan.layers:
         lines += ["", "[[layer]]"]
@@ -111,7 +121,10 @@ def read_plan(path: Path, layers: tuple[Layer, ...]) -> Plan:
         raise PlanFileError(f"{path} is not TOML: {error}", "start from the plan.toml of a build") from error
     problems: list[str] = []
     fifos = _fifos(data.pop("fifo", []), problems)
-    _keys(data, {"board", "clock_mhz", "layer"}, "the plan", problems)
+    data.setdefault("style", "stream")  # plans of before there were styles
+    _keys(data, {"board", "clock_mhz", "style", "layer"}, "the plan", problems)
+    if data["style"] not in get_args(Style):
+        problems.append(f"style = {data['style']!r}; possible: {', '.join(get_args(Style))}")
     entries = data.get("layer", [])
     tables = isinstance(entries, list) and all(isinstance(e, dict) for e in entries)
     if not tables or [e.get("name") for e in entries] != [x.name for x in layers]:
@@ -119,13 +132,20 @@ def read_plan(path: Path, layers: tuple[Layer, ...]) -> Plan:
         problems.append(f"it must hold one [[layer]] for each layer, in this order: {names}")
         entries = []
     parsed = [_layer_plan(e, layer, problems) for e, layer in zip(entries, layers, strict=False)]
+    if data["style"] == "unrolled":
+        problems += [
+            f"layer '{x.name}': unrolled, pe and simd are {x.outputs} and {x.inputs}, memory and multiplier 'lut'"
+            for x, p in zip(layers, parsed, strict=False)
+            if p is not None and p != LayerPlan(x.name, x.outputs, x.inputs, "lut", "lut", p.form)
+        ]
     clock = data.get("clock_mhz")
     if isinstance(clock, bool) or not isinstance(clock, int | float) or not 0 < clock < math.inf:
         problems.append(f"clock_mhz must be a positive number; found {clock!r}")
     if problems:
         listing = "\n".join(f"  - {problem}" for problem in problems)
         raise PlanFileError(f"{path} cannot be used:\n{listing}", "start from the plan.toml of a build")
-    return Plan(str(data["board"]), float(clock or 0), tuple(p for p in parsed if p is not None), fifos)
+    layered = tuple(p for p in parsed if p is not None)
+    return Plan(str(data["board"]), float(clock or 0), layered, fifos, data["style"])
 
 
 def _keys(data: dict[str, Any], expected: set[str], where: str, problems: list[str]) -> None:

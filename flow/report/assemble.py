@@ -12,11 +12,13 @@ from flow.plan import power
 from flow.plan.board import Board
 from flow.plan.cost import error_of_model, fifo
 from flow.plan.cost_interval import bounds
+from flow.plan.cost_unrolled import error_of_unrolled
 from flow.plan.design import Design, Port, Stream
-from flow.plan.estimate import design_resources, layer_bounds, layer_resources
 from flow.plan.layers import Layer
+from flow.plan.packing import packing_of
 from flow.plan.processes import LayerProcess, layer_cycles
 from flow.plan.resources import Resources
+from flow.plan.style import adders_of, layer_bounds, layer_terms, resources_of, timing_model
 from flow.plan.timing import ASSUMPTION, MODEL, Timing
 from flow.report.schema import BuildReport, Check, Estimated, Figure, LayerReport, StreamReport
 
@@ -41,12 +43,14 @@ def assemble(
     accuracy: float | None,
 ) -> BuildReport:
     """The report of a build; the arguments are what its steps gave."""
-    resources = design_resources(design, board)
+    resources = resources_of(design, board)
     budget = dict(board.resources.items())
     shares = {n: a / budget[n] for n, a in resources.total.items() if budget[n]}
     interval = timing.interval
+    cycle_model, assumption = timing_model(design)
+    streams = design.streams if timing.occupancy else ()  # the unrolled style has none
     layers = tuple(
-        _layer(process, identifier, board, integers, origins)
+        _layer(process, identifier, design, board, integers, origins)
         for identifier, process in zip(names.identifiers, design.processes, strict=True)
         if isinstance(process, LayerProcess)
     )
@@ -54,6 +58,7 @@ def assemble(
         model=model,
         board={"name": board.name, "title": board.title, "part": board.part},
         clock_mhz=design.plan.clock_mhz,
+        style=design.plan.style,
         input=_port(design.source),
         output=_port(design.sink),
         layers=layers,
@@ -68,13 +73,13 @@ def assemble(
             if not isinstance(process, LayerProcess)
         ),
         streams=tuple(
-            _stream(stream, names, held, minimal)
-            for stream, held, minimal in zip(design.streams, timing.occupancy, timing.minimal, strict=True)
+            _stream(stream, names, held, minimal, design)
+            for stream, held, minimal in zip(streams, timing.occupancy, timing.minimal, strict=True)
         ),
-        interval=Estimated(interval, MODEL, ASSUMPTION),
-        latency=Estimated(timing.latency, MODEL, ASSUMPTION),
-        fps=Estimated(design.plan.clock_mhz * 1e6 / interval, MODEL, "as the interval"),
-        total=_figures(resources.total, resources.low, resources.high),
+        interval=Estimated(interval, cycle_model, assumption),
+        latency=Estimated(timing.latency, cycle_model, assumption),
+        fps=Estimated(design.plan.clock_mhz * 1e6 / interval, cycle_model, "as the interval"),
+        total=_figures(resources.total, resources.low, resources.high, design),
         parts={name: dict(part.items()) for name, part in resources.parts.items()},
         budget=budget,
         binding=max(shares, key=lambda n: shares[n]),
@@ -90,12 +95,13 @@ def assemble(
 def _layer(
     process: LayerProcess,
     identifier: str,
+    design: Design,
     board: Board,
     integers: IntegerModel,
     origins: Mapping[str, str],
 ) -> LayerReport:
     layer, plan = process.layer, process.plan
-    terms = layer_resources(layer, plan, board)
+    terms = layer_terms(process, design, board)
     total = sum(terms.values(), Resources.zero())
     bits = {"input": str(layer.x.element), "output": str(layer.y.element)}
     product = layer.product
@@ -108,6 +114,7 @@ def _layer(
         }
     elif layer.op is not None and layer.step is not None:
         bits["accumulator"] = str(layer.acc.element)
+    packing = packing_of(layer, plan, board.dsp)
     weights = product.weight.size if product is not None else 0
     return LayerReport(
         name=layer.name,
@@ -123,16 +130,18 @@ def _layer(
         simd=plan.simd,
         weight_memory=plan.weight_memory,
         multiplier=plan.multiplier,
+        packing=str(packing) if packing is not None else None,
+        adders=adders_of(process, design),
         form=process.certificate.form if process.certificate is not None else None,
         certificate=str(process.certificate) if process.certificate is not None else None,
         scale=describe(integers.encodings.get(layer.name)),
         cycles=Estimated(layer_cycles(layer, plan), CYCLE_MODEL, None),
-        resources=_figures(total, *layer_bounds(layer, plan, terms)),
+        resources=_figures(total, *layer_bounds(process, design, terms), design),
         terms={name: dict(part.items()) for name, part in terms.items()},
     )
 
 
-def _stream(stream: Stream, names: Names, held: int, minimal: bool | None) -> StreamReport:
+def _stream(stream: Stream, names: Names, held: int, minimal: bool | None, design: Design) -> StreamReport:
     taken = fifo(stream.depth, stream.bits)
     chosen = "given" if minimal is None else "least price" if minimal else "sufficient"
     return StreamReport(
@@ -143,7 +152,7 @@ def _stream(stream: Stream, names: Names, held: int, minimal: bool | None) -> St
         depth=stream.depth,
         occupancy=Estimated(held, MODEL, ASSUMPTION),
         chosen=chosen,
-        resources=_figures(taken, *bounds([("fifo", taken)])),
+        resources=_figures(taken, *bounds([("fifo", taken)]), design),
     )
 
 
@@ -157,14 +166,12 @@ def _shape(layer: Layer) -> str:
     return f"{positions}{layer.inputs} x {layer.outputs}"
 
 
-def _figures(estimate: Resources, low: Resources, high: Resources) -> dict[str, Figure]:
+def _figures(estimate: Resources, low: Resources, high: Resources, design: Design) -> dict[str, Figure]:
     """Each resource; those that are counted, not fitted, have no interval."""
-    errors = error_of_model()
+    sentence = error_of_unrolled if design.plan.style == "unrolled" else error_of_model().sentence
     least, most = dict(low.items()), dict(high.items())
     return {
-        name: Estimated(
-            amount, COST_MODEL, errors.sentence(name), *((least[name], most[name]) if name in FITTED else ())
-        )
+        name: Estimated(amount, COST_MODEL, sentence(name), *((least[name], most[name]) if name in FITTED else ()))
         for name, amount in estimate.items()
     }
 

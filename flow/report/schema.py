@@ -90,6 +90,8 @@ class LayerReport:
         simd: Folding.
         weight_memory: Where the weights lie.
         multiplier: What multiplies.
+        packing: How many products share a DSP slice, and the proof; None where none do.
+        adders: The adder graph of an unrolled product, and its proof; None elsewhere.
         form: Of the step function; None without one.
         certificate: Its proof; None without one.
         scale: What an integer of its output is worth, in words.
@@ -111,6 +113,8 @@ class LayerReport:
     simd: int
     weight_memory: str
     multiplier: str
+    packing: str | None
+    adders: str | None
     form: str | None
     certificate: str | None
     scale: str
@@ -153,6 +157,7 @@ class BuildReport:
         model: The file's name and SHA-256.
         board: Its name, title and part.
         clock_mhz: The clock that was planned for.
+        style: ``stream`` or ``unrolled``.
         input: How the input lies in the AXI stream.
         output: How the output does.
         layers: In order.
@@ -176,6 +181,7 @@ class BuildReport:
     model: dict[str, str]
     board: dict[str, str]
     clock_mhz: float
+    style: str
     input: dict[str, Any]
     output: dict[str, Any]
     layers: tuple[LayerReport, ...]

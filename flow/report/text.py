@@ -24,10 +24,16 @@ def print_report(report: BuildReport, console: Console) -> None:
     """The whole report on a console."""
     console.print(
         f"[bold]{escape(report.model['file'])}[/bold] on {report.board['title']} ({report.board['part']}) "
-        f"at {report.clock_mhz:g} MHz"
+        f"at {report.clock_mhz:g} MHz, {report.style} style"
     )
     console.print(_layers(report))
-    console.print(_streams(report))
+    if report.streams:
+        console.print(_streams(report))
+    for layer in report.layers:
+        if layer.packing is not None:
+            console.print(f"packing of {layer.identifier}: {layer.packing}", markup=False)
+        if layer.adders is not None:
+            console.print(f"adders of {layer.identifier}: {layer.adders}", markup=False)
     console.print(_totals(report))
     latency = f"{_figure(report.latency)} cycles"
     if report.latency is not None:

@@ -22,6 +22,7 @@ from flow.plan.folding import fold
 from flow.plan.goals import Goals, cost, share_of_board
 from flow.plan.layers import layers_of
 from flow.plan.options import layer_options
+from flow.plan.packing import multiplier_options
 from flow.plan.pareto import pareto
 from flow.plan.pipeline import pace, pipeline_depth
 from flow.plan.plan import LayerPlan, Plan, divisors
@@ -39,8 +40,9 @@ ONE = np.ones(1, np.int64)
 def legal_plans(layer):
     memories = ("lut", "bram") if layer.product is not None else ("lut",)
     folds = product(layer.pe_options, layer.simd_options)
-    for (pe, simd), memory, multiplier, form in product(folds, memories, ("lut", "dsp"), layer.forms or ["none"]):
-        yield LayerPlan(layer.name, pe, simd, memory, multiplier, form)
+    for (pe, simd), memory, form in product(folds, memories, layer.forms or ["none"]):
+        for multiplier in multiplier_options(layer, pe, simd, BOARD):
+            yield LayerPlan(layer.name, pe, simd, memory, multiplier, form)
 
 
 def table_of(layers):

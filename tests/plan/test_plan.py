@@ -41,6 +41,7 @@ TEXT = """\
 # What the hardware looks like. Edit it and pass it back: flow build MODEL --plan THIS_FILE
 board = "pynq-z2"
 clock_mhz = 142.5
+style = "stream"
 
 [[layer]]
 name = "h"
@@ -140,7 +141,7 @@ def test_all_problems_at_once(tmp_path):
         ("clock_mhz = 142.5\n", "", "the plan: missing key 'clock_mhz'"),
         ("simd = 4\n", "", "layer 'h': missing key 'simd'"),
         ('form = "none"', 'form = "shift"', "layer 'y': form = 'shift'; possible: none"),
-        ('"dsp"', '"abacus"', "layer 'h': multiplier = 'abacus'; possible: lut, dsp"),
+        ('"dsp"', '"abacus"', "layer 'h': multiplier = 'abacus'; possible: lut, dsp, packed"),
         ('"h"', '"other"', "it must hold one [[layer]] for each layer, in this order: h, y"),
         ("pe = 2", 'pe = "2"', "layer 'h': pe = '2' does not divide its 6 outputs; possible: 1, 2, 3, 6"),
         ("pe = 2", "pe = -2", "layer 'h': pe = -2 does not divide its 6 outputs; possible: 1, 2, 3, 6"),

@@ -27,6 +27,8 @@ LAYER = LayerReport(
     simd=8,
     weight_memory="bram",
     multiplier="lut",
+    packing=None,
+    adders=None,
     form="thresholds",
     certificate="thresholds: proved on 24",
     scale="2^-3",
@@ -37,6 +39,7 @@ LAYER = LayerReport(
 REPORT = BuildReport(
     model={"file": "net.onnx", "sha256": "00"},
     board={"name": "pynq-z2", "title": "PYNQ-Z2", "part": "xc7z020clg400-1"},
+    style="stream",
     clock_mhz=125.0,
     input={},
     output={},
@@ -78,7 +81,7 @@ def lines_with(text, *words):
 
 def test_head_and_figures():
     text = render_text(REPORT)
-    assert text.splitlines()[0] == "net.onnx on PYNQ-Z2 (xc7z020clg400-1) at 125 MHz"
+    assert text.splitlines()[0] == "net.onnx on PYNQ-Z2 (xc7z020clg400-1) at 125 MHz, stream style"
     assert (
         "a frame every 4 cycles, 31,250,000 frames/s, latency 25 cycles (0.20 us); estimated, depths assumed"
         in text.replace("\n", " ")
