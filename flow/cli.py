@@ -71,10 +71,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.option(
     "--hls",
     "dialect",
-    type=click.Choice(["vitis", "vivado"]),
+    type=click.Choice(["vitis", "vitis2020", "vivado"]),
     default="vitis",
     show_default=True,
-    help="Pragmas for Vitis HLS (2020.2 and later) or Vivado HLS.",
+    help="Pragmas for Vitis HLS (2021.2 and later; 2020.2 and 2021.1) or Vivado HLS.",
 )
 @click.option("--no-csim", is_flag=True, help="Stop after the C++ is written; nothing is compiled.")
 @click.option(

@@ -92,7 +92,7 @@ def build(
         data: An .npz file with ``x`` and, if there are labels, ``y``.
         out: The build directory; None for ``build/<name of the model>``.
         plan: A plan file to use instead of searching for one.
-        dialect: Whose pragmas: ``vitis`` (2020.2 and later) or ``vivado`` (Vivado HLS).
+        dialect: Whose pragmas: ``vitis`` (2021.2 and later), ``vitis2020`` (2020.2, 2021.1) or ``vivado`` (Vivado HLS).
         csim: Whether to compile and run the C++.
         observe: Is shown every graph on the way.
         progress: Is told each step.
@@ -306,7 +306,7 @@ def _script_config(path: Path, design: Design, board: Board, names: Names, diale
         sources=("hls/top.cpp",),
         testbench=("tb/testbench.cpp",),
         vectors=("tb/vectors",),
-        cflags="-std=c++14" if dialect == "vitis" else "-std=c++11",
+        cflags="-std=c++11" if dialect == "vivado" else "-std=c++14",
     )
 
 

@@ -12,12 +12,8 @@ from flow.ir.types import Bipolar, ElementType, IntType
 from flow.plan.design import Design, Stream
 from flow.plan.processes import LayerProcess
 
-Dialect: TypeAlias = Literal["vitis", "vivado"]
-
-_MULTIPLIER = {
-    "vitis": {"lut": "fabric", "dsp": "dsp"},
-    "vivado": {"lut": "Mul_LUT", "dsp": "DSP48"},
-}
+Dialect: TypeAlias = Literal["vitis", "vitis2020", "vivado"]
+"""Whose pragmas: the file of that name in ``templates/hls/pragmas/``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +101,7 @@ def _end(name: str, stream: Stream, names: Names, count: int) -> SimpleNamespace
     )
 
 
-def add_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
+def add_layer(text: SimpleNamespace, process: LayerProcess) -> None:
     """Header, types and step function of a layer."""
     layer, plan = process.layer, process.plan
     step = None
@@ -117,7 +113,7 @@ def add_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions)
             pe=plan.pe,
             x=layer.acc.element,
             y=layer.y.element,
-            multiplier=multiplier(process, options),
+            multiplier=plan.multiplier,
             certificate=str(process.certificate),
         )
         text.tables += step.tables
@@ -142,11 +138,6 @@ def layer_header(process: LayerProcess, options: HlsOptions, lines: Sequence[str
 def finish(text: SimpleNamespace, total: str, fold: str) -> str:
     """The result of a layer: what its step function makes of a total."""
     return f"{text.identifier}_step({total}, p, {fold})" if text.step is not None else total
-
-
-def multiplier(process: LayerProcess, options: HlsOptions) -> str:
-    """What multiplies, in the words of the dialect."""
-    return _MULTIPLIER[options.dialect][process.plan.multiplier]
 
 
 def number(expression: str, element: ElementType) -> str:
