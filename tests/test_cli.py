@@ -258,8 +258,8 @@ def test_input_type_is_missing(here):
 
 def test_unknown_board(here):
     assert build_refused("--board", "pynq-z3") == (
-        "unknown board 'pynq-z3'; the known boards are arty-a7-100t, arty-a7-35t, kv260, pynq-z1, pynq-z2, u250, "
-        "u55c, ultra96-v2, zcu102, zcu104\n"
+        "unknown board 'pynq-z3'; the known boards are arty-a7-100t, arty-a7-35t, arty-z7-20, kv260, pynq-z1, "
+        "pynq-z2, u250, u55c, ultra96-v2, zcu102, zcu104, zedboard\n"
         "  what to do: did you mean 'pynq-z2'? For a board of your own, give the path of its .toml file."
     )
 

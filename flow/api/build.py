@@ -302,11 +302,17 @@ def _script_config(path: Path, design: Design, board: Board, names: Names, diale
         top=TOP,
         part=board.part,
         clock_ns=round(1000 / design.plan.clock_mhz, 3),
+        clock_mhz=design.plan.clock_mhz,
         clock_uncertainty_percent=12.5,
         sources=("hls/top.cpp",),
         testbench=("tb/testbench.cpp",),
         vectors=("tb/vectors",),
         cflags="-std=c++11" if dialect == "vivado" else "-std=c++14",
+        family=board.family.value,
+        board_part=board.board_part or "",
+        axis_in_bits=design.source.axis_bits,
+        axis_out_bits=design.sink.axis_bits,
+        memory_bytes=board.memory.bytes,
     )
 
 
