@@ -436,4 +436,12 @@ def _move(temporary: Path, folder: Path) -> None:
         (old / "build").rename(folder)
         old.rmdir()
         raise
+    _keep_synthesis(old / "build", folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_synthesis(old: Path, new: Path) -> None:
+    """What the vendor's tools made of the same files stays: hours of work, which need not be done again."""
+    digests = [json.loads((folder / "build.lock").read_text()).get("generated") for folder in (old, new)]
+    if digests[0] == digests[1] and (old / "hls_work").is_dir():
+        (old / "hls_work").rename(new / "hls_work")
