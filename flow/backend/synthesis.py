@@ -123,7 +123,7 @@ class Program:
         return (str(self.path), *self.arguments)
 
 
-_VIVADO_ARGUMENTS = ("-nojournal", "-mode", "batch", "-source")
+_VIVADO_ARGUMENTS = ("-nojournal", "-nolog", "-mode", "batch", "-source")
 _HLS_ARGUMENTS = {"vitis-run": ("--mode", "hls", "--tcl"), "vitis_hls": ("-f",), "vivado_hls": ("-f",)}
 _FIRST = {"vitis-run": "2023.2", "vitis_hls": "2020.2", "vivado_hls": "2019.2", "vivado": "2019.2"}
 
@@ -168,10 +168,14 @@ def find_vivado() -> Program:
 
 def _version(path: Path, first: str) -> str:
     version = tools.version(path)
-    if version is None:
-        raise ToolNotFoundError(
-            f"{path} does not say its version", "run it with -version: does it start, and is its settings64.sh sourced?"
-        )
+    if version is None:  # the installer puts every version into a folder of its name
+        folders = re.findall(r"/(\d{4}\.\d)/", str(path.resolve()))
+        if not folders:
+            raise ToolNotFoundError(
+                f"{path} does not say its version",
+                "run it with -version: does it start, and is its settings64.sh sourced?",
+            )
+        version = folders[-1]
     if version < first:
         raise ToolNotFoundError(
             f"{path} is of version {version}: the scripts are for {first} and later", "install a later version"
@@ -286,7 +290,10 @@ class Runner:
 
     def _accept(self, step: Step, text: str) -> None:
         """What ended well and must not be used nevertheless."""
-        if step.tool == "vivado" and (warnings := critical_warnings(text)):
+        # the runs of a project have logs of their own, of which the main one may show only a part
+        runs = sorted((self.folder / "hls_work/system").glob("*.runs/*/runme.log")) if "system" in step.name else []
+        logs = "\n".join((text, *(path.read_text(errors="replace") for path in runs)))
+        if step.tool == "vivado" and (warnings := critical_warnings(logs)):
             raise SynthesisError(
                 f"{step.name}: Vivado has {len(warnings)} critical warnings:\n"
                 + "\n".join(f"    {line}" for line in warnings[:5]),

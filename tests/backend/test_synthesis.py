@@ -182,7 +182,7 @@ def test_dry_run_prints_what_is_left(vendor, result: BuildResult) -> None:
     ran(result)
     scripts = result.folder / "scripts"
     assert runner(result, jobs=3).commands("ooc") == [
-        f"cd {scripts} && FLOW_JOBS=3 {MOCKS}/vivado -nojournal -mode batch -source {name}.tcl"
+        f"cd {scripts} && FLOW_JOBS=3 {MOCKS}/vivado -nojournal -nolog -mode batch -source {name}.tcl"
         for name in ("ooc_synth", "ooc_route")
     ]
     assert ran(result) == []
@@ -261,6 +261,11 @@ def test_critical_warnings_are_errors(vendor, result: BuildResult, tmp_path: Pat
     assert "ooc_synth: Vivado has 1 critical warnings:\n    CRITICAL WARNING: [Timing 38-282]" in error.message
 
 
+def test_critical_warnings_of_a_run_are_found_in_its_own_log(vendor, result: BuildResult) -> None:
+    vendor.setenv("FLOW_STUB_RUN_SAYS", "CRITICAL WARNING: [Route 35-39] The design did not meet timing")
+    assert "system_build: Vivado has 1 critical warnings" in refused(result, "bitstream").message
+
+
 def test_critical_warnings_of_the_presets_are_none() -> None:
     psu = "CRITICAL WARNING: [PSU-1] Parameter : PCW_UIPARAM_DDR_DQS_TO_CLK_DELAY_0 has negative value -0.073 ."
     other = "CRITICAL WARNING: [BD 41-1356] Slave segment is not assigned"
@@ -320,6 +325,19 @@ def test_a_tool_that_is_too_old(vendor) -> None:
     vendor.setenv("FLOW_MOCK_VERSION", "2018.3")
     with pytest.raises(ToolNotFoundError, match=r"/vivado_hls is of version 2018\.3: the scripts are for 2019\.2"):
         find_hls("vivado")
+
+
+def test_a_tool_that_keeps_its_version_to_itself_is_known_by_its_folder(vendor, tmp_path: Path) -> None:
+    folder = tmp_path / "Vitis" / "2024.2" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "vitis-run").write_text("#!/bin/sh\necho 'unknown option' >&2\nexit 1\n")
+    (folder / "vitis-run").chmod(stat.S_IRWXU)
+    vendor.setenv("FLOW_VITIS_HLS", str(folder / "vitis-run"))
+    assert find_hls().version == "2024.2"
+    shutil.copy(folder / "vitis-run", tmp_path / "vitis-run")
+    vendor.setenv("FLOW_VITIS_HLS", str(tmp_path / "vitis-run"))
+    with pytest.raises(ToolNotFoundError, match=r"does not say its version\n"):
+        find_hls()
 
 
 def test_a_board_without_a_processor_has_no_bitstream() -> None:
