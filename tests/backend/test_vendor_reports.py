@@ -114,6 +114,8 @@ def test_utilization_of_ultrascale() -> None:
 def test_a_design_larger_than_the_device() -> None:
     found = read_utilization(report("vivado_utilization.rpt").replace("| 1100 |", "| 60000 |", 1), "x")
     assert found.exceeded == ("lut",)
+    full = read_utilization(report("vivado_utilization.rpt").replace("| 1100 |", "| 53200 |", 1), "x")
+    assert full.exceeded == ()
 
 
 def test_hierarchy() -> None:

@@ -91,6 +91,7 @@ BROKEN = [
     ("HLS pipeline II=1\n            const", "HLS PIPELINE II=1\n            const", "there is no pragma 'PIPELINE'"),
     ("HLS pipeline II=1\n            const", "HLS pipeline II=N\n            const", "II=N: expected"),
     ("HLS unroll", "HLS unroll factor=2", "there is no option factor="),
+    ("HLS unroll", "HLS unroll complete", "words complete: expected (none)"),
     ("sum type=complete dim=1", "sum complete dim=1", "option type= is missing"),
     ("sum type=complete dim=1", "sum type=complete dim=2", "the array has 1 dimensions"),
     ("type=rom_1p impl=bram", "type=rom_1p impl=uram", "impl=uram: expected bram|lutram"),
@@ -117,6 +118,11 @@ BROKEN = [
     ("#pragma HLS unroll\n", "", "neither pipelined nor unrolled"),
     ("int p = 0; p < 4", "int p = 0; p < many", "a loop without fixed bounds"),
     ("row < 8; ++row) {\n", "row < 8; ++row) {\n#pragma HLS pipeline II=1\n", "not unrolled in one that is pipelined"),
+    (
+        "sum[p] += product;",
+        "for (int q = 0; q < 2; ++q) {\n#pragma HLS pipeline II=1\n}",
+        "not unrolled in one that is pipelined or unrolled",
+    ),
     ("HLS unroll\n", "HLS unroll\n#pragma HLS unroll\n", "twice in one loop"),
     # the portable subset
     ("sum[p] += product;", "while (x) ++sum[p];", "'while' is not in the portable subset"),
@@ -128,6 +134,8 @@ BROKEN = [
     ("    second(from_first, out);", "    second(from_first, out);\n    first(in, from_first);", "is called 2 times"),
     ("    first(in, from_first);\n", "", "has 0 producers and 1 consumers"),
     ("    second(from_first, out);\n", "", "has 1 producers and 0 consumers"),
+    ("    second(from_first, out);\n", "", "port 'out' is used 0 times"),
+    ("out.write(in.read());", "out.write(0); in.write(0);", "has 2 producers and 0 consumers"),
     ("    second(from_first, out);", "    if (true) second(from_first, out);", "neither a stream nor a call"),
     ("second(from_first, out);", "second(from_first, elsewhere);", "neither a local stream nor a port"),
     ("second(from_first, out);", "third(from_first, out);", "'third' is not defined"),
