@@ -84,7 +84,7 @@ def add_channel_shuffle(text: SimpleNamespace, process: LayerProcess, options: H
     """The channels of every pixel in another order."""
     layer = process.layer
     assert isinstance(layer.op, ChannelShuffle)
-    add_layer(text, process, options)
+    add_layer(text, process)
     order = np.array(layer.op.order)
     constant = f"{text.identifier}_order"
     text.tables.append(table(constant, "where each channel comes from", order, IntType.holding(0, len(order) - 1)))
