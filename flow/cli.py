@@ -126,12 +126,25 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.option(
     "--hls",
     "dialect",
-    type=click.Choice(["vitis", "vivado"]),
-    default="vitis",
-    show_default=True,
-    help="Pragmas for Vitis HLS (2020.2 and later) or Vivado HLS.",
+    type=click.Choice(["vitis", "vitis2020", "vivado"]),
+    help="Pragmas for Vitis HLS (2021.2 and later; 2020.2 and 2021.1) or Vivado HLS. [what --synth finds, else vitis]",
 )
 @click.option("--no-csim", is_flag=True, help="Stop after the C++ is written; nothing is compiled.")
+@click.option(
+    "--synth",
+    type=click.Choice(["csynth", "ooc", "bitstream"]),
+    help="Run the vendor's tools: high-level synthesis; and placement and routing of it by itself; or a whole system.",
+)
+@click.option(
+    "-j",
+    "jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Programs side by side in --synth.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the commands of --synth in place of running them.")
 @click.option(
     "--dump-after",
     metavar="PASS",
@@ -150,8 +163,11 @@ def build(
     out: Path | None,
     plan: Path | None,
     style: Literal["stream", "unrolled", "auto"] | None,
-    dialect: str,
+    dialect: str | None,
     no_csim: bool,
+    synth: str | None,
+    jobs: int,
+    dry_run: bool,
     dump_after: tuple[str, ...],
     quiet: bool,
     as_json: bool,
@@ -172,10 +188,14 @@ def build(
     from flow.report.text import print_report
 
     console = _console(quiet=quiet or as_json)
+    programs = _vendor_programs(synth, board, dialect, dry_run=dry_run)
 
     def observe(name: str, graph: Any) -> None:
         if name in dump_after:
             click.echo(f"# after {name}\n{print_graph(graph)}", nl=False, err=as_json)
+
+    def progress(line: str) -> None:
+        console.print(Text.assemble(("• ", "green"), line))
 
     result = run(
         model,
@@ -187,16 +207,57 @@ def build(
         out=out,
         plan=plan,
         style=style,
-        dialect=dialect,  # type: ignore[arg-type]
+        dialect=dialect or _dialect_for(programs),  # type: ignore[arg-type]
         csim=not no_csim,
         observe=observe,
-        progress=lambda line: console.print(Text.assemble(("• ", "green"), line)),
+        progress=progress,
     )
     print_report(result.report, console)
     console.print(f"written to {result.folder}", highlight=False, markup=False)
+    found: dict[str, Any] = {**to_json(result.report), "folder": str(result.folder)}
+    if synth is not None:
+        found["synthesis"] = _synthesize(result, synth, programs, jobs, dry_run=dry_run, console=console, tell=progress)
+        if dry_run and not as_json:
+            click.echo("\n".join(found["synthesis"]["commands"]) or "everything is done: nothing would be run")
     if as_json:
-        click.echo(json.dumps({**to_json(result.report), "folder": str(result.folder)}, indent=2))
+        click.echo(json.dumps(found, indent=2))
     sys.exit(0 if result.report.held else 1)
+
+
+def _vendor_programs(synth: str | None, board: str, dialect: str | None, *, dry_run: bool) -> Any:
+    """The tools that --synth needs, looked for before anything else is done."""
+    from flow.errors import OptionError
+
+    if synth is None:
+        if dry_run:
+            raise OptionError("--dry-run is about --synth", "add --synth csynth, ooc or bitstream")
+        return None
+    from flow.api import synthesize
+
+    synthesize.check_target(synth, board)  # type: ignore[arg-type]
+    return synthesize.programs_for(synth, dialect)  # type: ignore[arg-type]
+
+
+def _dialect_for(programs: Any) -> str:
+    from flow.backend.synthesis import dialect_of
+
+    return dialect_of(programs["hls"].version) if programs is not None else "vitis"
+
+
+def _synthesize(
+    result: Any, synth: str, programs: Any, jobs: int, *, dry_run: bool, console: Any, tell: Callable[[str], None]
+) -> Any:
+    """The steps of --synth, or with --dry-run their commands; what --json says of it."""
+    from flow.api.synthesize import runner_for, synthesize
+    from flow.report.schema import to_json
+    from flow.report.synthesis import print_synthesis
+
+    runner = runner_for(result, programs, jobs=jobs, progress=tell)
+    if dry_run:
+        return {"commands": runner.commands(synth)}  # type: ignore[arg-type]
+    report = synthesize(result, synth, runner)  # type: ignore[arg-type]
+    print_synthesis(report, console)
+    return to_json(report)
 
 
 def _check_names(names: tuple[str, ...], known: tuple[str, ...]) -> None:

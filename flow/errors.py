@@ -99,6 +99,10 @@ class ToolFailedError(FlowError):
         self.log = log
 
 
+class SynthesisError(ToolFailedError):
+    """A step of the vendor's tools failed, or gave what must not be used; a repeated command goes on there."""
+
+
 class ReportError(FlowError):
     """A report that is missing or has a form that is not known."""
 

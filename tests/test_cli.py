@@ -258,8 +258,8 @@ def test_input_type_is_missing(here):
 
 def test_unknown_board(here):
     assert build_refused("--board", "pynq-z3") == (
-        "unknown board 'pynq-z3'; the known boards are arty-a7-100t, arty-a7-35t, kv260, pynq-z1, pynq-z2, u250, "
-        "u55c, ultra96-v2, zcu102, zcu104\n"
+        "unknown board 'pynq-z3'; the known boards are arty-a7-100t, arty-a7-35t, arty-z7-20, kv260, pynq-z1, "
+        "pynq-z2, u250, u55c, ultra96-v2, zcu102, zcu104, zedboard\n"
         "  what to do: did you mean 'pynq-z2'? For a board of your own, give the path of its .toml file."
     )
 
@@ -1096,3 +1096,51 @@ def test_sim_of_a_build_for_a_board_of_ones_own(built, here):
     shutil.copy("design/csim/design.so", "out/csim/design.so")
     np.savez("data.npz", x=X)
     assert flow("sim", "out", "--data", "data.npz").exit_code == 0
+
+
+# ---------------------------------------------------------------------------------------------- the vendor's tools
+
+MOCKS = Path(__file__).resolve().parent / "mock_tools"
+TINY = ("build", "tiny.onnx", "--no-csim", "--input-type", "i4", "--out", "out")
+
+
+@pytest.fixture
+def vendor(here, monkeypatch):
+    monkeypatch.setenv("PATH", f"{MOCKS}{os.pathsep}{os.environ['PATH']}")
+    for tool in (tools.VITIS_HLS, tools.VIVADO_HLS, tools.VIVADO):
+        monkeypatch.delenv(tool.variable, raising=False)
+
+
+@pytest.mark.skipif(shutil.which("tclsh") is None, reason="tclsh is not on PATH (package tcl)")
+def test_synth_to_a_bitstream(vendor):
+    dry = flow(*TINY, "--synth", "bitstream", "--dry-run", "-j", "2")
+    assert dry.exit_code == 0, dry.output
+    commands = [line for line in dry.stdout.splitlines() if line.startswith("cd ")]
+    assert [line.split()[-1] for line in commands] == [
+        *("csim.tcl", "csynth.tcl", "export.tcl", "system_design.tcl", "system_build.tcl")
+    ]
+    assert all("FLOW_JOBS=2 " in line for line in commands)
+    done = flow(*TINY, "--synth", "bitstream", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (Path(found["folder"]) / found["synthesis"]["bitstream"]).is_file()
+    again = flow(*TINY, "--synth", "bitstream", "--dry-run", "-q")
+    assert again.stdout == "everything is done: nothing would be run\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dry-run"], "--dry-run is about --synth"),
+        (["--synth", "bitstream", "--board", "u250"], "there is no bitstream for u250"),
+    ],
+)
+def test_synth_options_that_mean_nothing(vendor, options, message):
+    assert build_refused(*options).startswith(message)
+
+
+def test_synth_without_a_tool(here, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.delenv("FLOW_VITIS_HLS", raising=False)
+    message = build_refused("--synth", "csynth")
+    assert message.startswith("Vitis HLS is needed for synthesis of the C++")

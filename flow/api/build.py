@@ -93,7 +93,7 @@ def build(
         out: The build directory; None for ``build/<name of the model>``.
         plan: A plan file to use instead of searching for one.
         style: ``stream``, ``unrolled``, or ``auto`` for the cheaper one; None for the plan's, else ``stream``.
-        dialect: Whose pragmas: ``vitis`` (2020.2 and later) or ``vivado`` (Vivado HLS).
+        dialect: Whose pragmas: ``vitis`` (2021.2 and later), ``vitis2020`` (2020.2, 2021.1) or ``vivado`` (Vivado HLS).
         csim: Whether to compile and run the C++.
         observe: Is shown every graph on the way.
         progress: Is told each step.
@@ -225,11 +225,17 @@ def _script_config(path: Path, design: Design, board: Board, names: Names, diale
         top=TOP,
         part=board.part,
         clock_ns=round(1000 / design.plan.clock_mhz, 3),
+        clock_mhz=design.plan.clock_mhz,
         clock_uncertainty_percent=12.5,
         sources=("hls/top.cpp",),
         testbench=("tb/testbench.cpp",),
         vectors=("tb/vectors",),
-        cflags="-std=c++14" if dialect == "vitis" else "-std=c++11",
+        cflags="-std=c++11" if dialect == "vivado" else "-std=c++14",
+        family=board.family.value,
+        board_part=board.board_part or "",
+        axis_in_bits=design.source.axis_bits,
+        axis_out_bits=design.sink.axis_bits,
+        memory_bytes=board.memory.bytes,
     )
 
 
@@ -353,4 +359,12 @@ def _move(temporary: Path, folder: Path) -> None:
         (old / "build").rename(folder)
         old.rmdir()
         raise
+    _keep_synthesis(old / "build", folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_synthesis(old: Path, new: Path) -> None:
+    """What the vendor's tools made of the same files stays: hours of work, which need not be done again."""
+    digests = [json.loads((folder / "build.lock").read_text()).get("generated") for folder in (old, new)]
+    if digests[0] == digests[1] and (old / "hls_work").is_dir():
+        (old / "hls_work").rename(new / "hls_work")

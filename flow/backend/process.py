@@ -37,20 +37,20 @@ def run(command: Command) -> str:
         ToolFailedError: It ended with another exit code than 0; the last lines that it said are in the message.
     """
     command.log.parent.mkdir(parents=True, exist_ok=True)
-    finished = subprocess.run(
-        list(command.arguments),
-        cwd=command.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **(command.environment or {})},
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    command.log.write_text(finished.stdout)
+    # into the file at once: a run of hours can be watched, and what was said before a crash is kept
+    with command.log.open("wb") as log:
+        finished = subprocess.run(
+            list(command.arguments),
+            cwd=command.folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(command.environment or {})},
+            check=False,
+        )
+    output = command.log.read_text(errors="replace")
     if finished.returncode != 0:
-        lines = finished.stdout.strip().splitlines()
+        lines = output.strip().splitlines()
         told = [line for line in lines if "error" in line.lower()][:5] or lines[-10:]
         raise ToolFailedError(
             f"{Path(command.arguments[0]).name} ended with exit code {finished.returncode}:\n"
@@ -58,7 +58,7 @@ def run(command: Command) -> str:
             log=command.log,
             remedy=command.remedy,
         )
-    return finished.stdout
+    return output
 
 
 def run_all(commands: Sequence[Command], workers: int) -> None:

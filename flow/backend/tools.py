@@ -63,7 +63,7 @@ VIVADO = Tool(
     "Vivado",
     ("vivado",),
     "FLOW_VIVADO",
-    "out-of-context synthesis (scripts/ooc.tcl)",
+    "synthesis of the RTL, bitstreams (scripts/ooc_synth.tcl, system_build.tcl)",
     "install AMD Vivado and source its settings64.sh",
     "everything up to the C++ and its C-simulation",
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from flow.emit.check import check_emission
 from flow.emit.cxx import identifiers, type_name
 from flow.emit.fileset import FileSet
 from flow.emit.joins import add_concatenate, add_gate, add_join
@@ -85,7 +86,9 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
     if design.forked:
         files["csim/include/coroutines.h"] = static("csim/coroutines.h")
         files["csim/units/bounded.cpp"] = render("csim/bounded.cpp.j2", **shared)
-    return FileSet.of(files)
+    emitted = FileSet.of(files)
+    check_emission(emitted, options.top, options.dialect)
+    return emitted
 
 
 def _unit(place: int, design: Design, processes: list[SimpleNamespace]) -> str:
@@ -181,7 +184,7 @@ def _process(place: int, design: Design, names: Names, options: HlsOptions) -> S
 def _add_step(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
     """A bare step function."""
     layer, plan = process.layer, process.plan
-    add_layer(text, process, options)
+    add_layer(text, process)
     assert layer.step is not None
     folds = 1 if layer.step.channels == 1 else layer.step.channels // plan.pe
     argument = "x[p]"

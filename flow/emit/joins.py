@@ -12,7 +12,6 @@ from flow.emit.process_text import (
     interval_type,
     layer_header,
     moved,
-    multiplier,
     number,
     shape_text,
 )
@@ -24,7 +23,7 @@ from flow.plan.processes import LayerProcess
 def add_join(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
     """A word of each operand a cycle: a sum with constant factors, or a product."""
     layer, plan = process.layer, process.plan
-    add_layer(text, process, options)
+    add_layer(text, process)
     folds = layer.outputs // plan.pe
     text.operands = [f"x{place}" for place in range(len(layer.xs))]
     if isinstance(layer.op, Gate):
@@ -47,7 +46,7 @@ def add_join(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) 
 def add_gate(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
     """A product with one factor for each channel, held for a frame."""
     layer, plan = process.layer, process.plan
-    add_layer(text, process, options)
+    add_layer(text, process)
     folds = layer.outputs // plan.pe
     text.operands = ["x0", "x1"]
     _add_gate(text, process, options, gate="held[fold][p]")
@@ -73,7 +72,7 @@ def _add_gate(text: SimpleNamespace, process: LayerProcess, options: HlsOptions,
         right=number(gate, factor.element) + _offset(op.gate_offset),
         left_type=type_name(left),
         right_type=type_name(right),
-        multiplier=multiplier(process, options),
+        multiplier=process.plan.multiplier,
     )
     what = f"{shape_text(x.shape)} {x.element} times {shape_text(factor.shape)} {factor.element}, product {op.acc}"
     text.header = _header(process, options, what)
@@ -83,7 +82,7 @@ def add_concatenate(text: SimpleNamespace, process: LayerProcess, options: HlsOp
     """The channels of each operand in turn, pixel by pixel."""
     layer, plan = process.layer, process.plan
     assert isinstance(layer.op, Concatenation)
-    add_layer(text, process, options)
+    add_layer(text, process)
     end, text.parts = 0, []
     for place, x in enumerate(layer.xs):
         end += x.shape[-1] // plan.pe

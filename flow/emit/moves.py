@@ -17,7 +17,7 @@ def add_select(text: SimpleNamespace, process: LayerProcess, options: HlsOptions
     """A part of the rows, columns and channels."""
     layer = process.layer
     assert isinstance(layer.op, Selection)
-    add_layer(text, process, options)
+    add_layer(text, process)
     kept = kept_places(layer, process.in_lanes)
     conditions = []
     for name, places in zip(("row", "column", "word"), kept, strict=True):
@@ -55,7 +55,7 @@ def add_repeat(text: SimpleNamespace, process: LayerProcess, options: HlsOptions
     """Every pixel so many times."""
     layer = process.layer
     assert isinstance(layer.op, Repeat)
-    add_layer(text, process, options)
+    add_layer(text, process)
     height, width, channels = layer.x.shape
     rows, columns = layer.op.factors
     text.header = _header(process, options, f"{shape_text(layer.x.shape)}, each pixel {rows} x {columns} times")
@@ -66,7 +66,7 @@ def add_pixel_shuffle(text: SimpleNamespace, process: LayerProcess, options: Hls
     """Blocks of pixels out of channels."""
     layer = process.layer
     assert isinstance(layer.op, PixelShuffle)
-    add_layer(text, process, options)
+    add_layer(text, process)
     height, width, channels = layer.x.shape
     (rows, columns), words = layer.op.block, layer.acc.shape[-1] // process.in_lanes
     pixel = channels // process.in_lanes
@@ -84,7 +84,7 @@ def add_channel_shuffle(text: SimpleNamespace, process: LayerProcess, options: H
     """The channels of every pixel in another order."""
     layer = process.layer
     assert isinstance(layer.op, ChannelShuffle)
-    add_layer(text, process, options)
+    add_layer(text, process)
     order = np.array(layer.op.order)
     constant = f"{text.identifier}_order"
     text.tables.append(table(constant, "where each channel comes from", order, IntType.holding(0, len(order) - 1)))

@@ -13,12 +13,8 @@ from flow.plan.board import Dsp
 from flow.plan.design import Design, Stream
 from flow.plan.processes import LayerProcess
 
-Dialect: TypeAlias = Literal["vitis", "vivado"]
-
-_MULTIPLIER = {
-    "vitis": {"lut": "fabric", "dsp": "dsp"},
-    "vivado": {"lut": "Mul_LUT", "dsp": "DSP48"},
-}
+Dialect: TypeAlias = Literal["vitis", "vitis2020", "vivado"]
+"""Whose pragmas: the file of that name in ``templates/hls/pragmas/``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +104,7 @@ def _end(name: str, stream: Stream, names: Names, count: int) -> SimpleNamespace
     )
 
 
-def add_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
+def add_layer(text: SimpleNamespace, process: LayerProcess) -> None:
     """Header, types and step function of a layer."""
     layer, plan = process.layer, process.plan
     step = None
@@ -120,7 +116,7 @@ def add_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions)
             pe=plan.pe,
             x=layer.acc.element,
             y=layer.y.element,
-            multiplier=multiplier(process, options),
+            multiplier=plan.unit,
             certificate=str(process.certificate),
         )
         text.tables += step.tables
@@ -145,11 +141,6 @@ def layer_header(process: LayerProcess, options: HlsOptions, lines: Sequence[str
 def finish(text: SimpleNamespace, total: str, fold: str) -> str:
     """The result of a layer: what its step function makes of a total."""
     return f"{text.identifier}_step({total}, p, {fold})" if text.step is not None else total
-
-
-def multiplier(process: LayerProcess, options: HlsOptions) -> str:
-    """What multiplies, in the words of the dialect."""
-    return _MULTIPLIER[options.dialect][process.plan.unit]
 
 
 def number(expression: str, element: ElementType) -> str:

@@ -7,16 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 
 from flow.emit.cxx import Table, codes, type_name, unsigned_table
-from flow.emit.process_text import HlsOptions, add_layer, finish, interval_type, layer_header, multiplier, number
+from flow.emit.process_text import HlsOptions, add_layer, finish, interval_type, layer_header, number
 from flow.ir.dataflow import Pooling, Product
 from flow.ir.types import Bipolar, ElementType, Ints, IntType
 from flow.plan.packing import SUM_BITS, packing_of
 from flow.plan.processes import LayerProcess
-
-_MEMORY = {
-    "vitis": {"lut": "lutram", "bram": "bram"},
-    "vivado": {"lut": "ROM_1P_LUTRAM", "bram": "ROM_1P_BRAM"},
-}
 
 
 def add_dense(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
@@ -24,7 +19,7 @@ def add_dense(text: SimpleNamespace, process: LayerProcess, options: HlsOptions)
     layer, plan = process.layer, process.plan
     product = layer.product
     assert product is not None
-    add_layer(text, process, options)
+    add_layer(text, process)
     groups = layer.groups
     folds, synapse_folds = layer.outputs // groups // plan.pe, layer.inputs // plan.simd
     text.header = layer_header(process, options, [*_numbers(process), _folding(process, folds, synapse_folds)])
@@ -56,9 +51,9 @@ def add_dense(text: SimpleNamespace, process: LayerProcess, options: HlsOptions)
         row=row,
         slices=process.in_lanes // plan.simd,
         parts=process.out_lanes // plan.pe,
-        memory=_MEMORY[options.dialect][plan.weight_memory],
-        multiplier=multiplier(process, options),
         packing=_packing_text(text, process, options),
+        memory=plan.weight_memory,
+        multiplier=plan.unit,
         w_type=type_name(w),
         product_type=product_type,
         sum_type=sum_type,
@@ -88,7 +83,7 @@ def _packing_text(text: SimpleNamespace, process: LayerProcess, options: HlsOpti
 def add_lanewise(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
     """One tap a cycle in every lane: a depthwise convolution, or a pool over windows that overlap."""
     layer, plan = process.layer, process.plan
-    add_layer(text, process, options)
+    add_layer(text, process)
     folds, taps = layer.outputs // plan.pe, layer.taps
     x = layer.core_x.element
     how = f"PE {plan.pe}: {layer.positions} positions x {folds} folds x {taps} taps = {process.cycles} cycles a frame"
@@ -122,8 +117,8 @@ def add_lanewise(text: SimpleNamespace, process: LayerProcess, options: HlsOptio
         term=term,
         greatest=greatest,
         place=place,
-        memory=_MEMORY[options.dialect][plan.weight_memory],
-        multiplier=multiplier(process, options),
+        memory=plan.weight_memory,
+        multiplier=plan.unit,
         finish=finish(text, "total", "fold" if folds > 1 else "0"),
     )
 

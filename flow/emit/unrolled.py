@@ -49,7 +49,7 @@ def _add_port(text: SimpleNamespace, box: Gearbox, design: Design) -> None:
 
 def _add_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
     layer = process.layer
-    add_layer(text, process, options)
+    add_layer(text, process)
     text.adders, text.results = [], []
     what = f"{layer.outputs} values {layer.x.element} -> {layer.y.element}"
     found = layer_graph(layer)

@@ -30,7 +30,7 @@ def add_window(text: SimpleNamespace, process: WindowProcess, options: HlsOption
 def add_window_layer(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
     """A layer that is a window unit alone: it pads (a window of one tap), or makes channels of blocks of pixels."""
     layer = process.layer
-    add_layer(text, process, options)
+    add_layer(text, process)
     assert isinstance(layer.op, Padding | PixelUnshuffle)
     pad = layer.op.value if isinstance(layer.op, Padding) else 0
     what = f"{pad} around {shape_text(layer.x.shape)}"
@@ -137,7 +137,7 @@ def _times(expression: str, factor: int) -> str:
 def add_pool(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
     """A pool whose windows neither overlap nor reach into padding: it combines pixels as they come."""
     layer, plan = process.layer, process.plan
-    add_layer(text, process, options)
+    add_layer(text, process)
     assert isinstance(layer.op, Pooling)
     height, width, channels = layer.x.shape
     (kernel_h, kernel_w), (stride_h, stride_w) = layer.op.window.kernel, layer.op.window.strides

@@ -69,6 +69,7 @@ def test_known_boards() -> None:
     assert known() == (
         "arty-a7-100t",
         "arty-a7-35t",
+        "arty-z7-20",
         "kv260",
         "pynq-z1",
         "pynq-z2",
@@ -77,6 +78,7 @@ def test_known_boards() -> None:
         "ultra96-v2",
         "zcu102",
         "zcu104",
+        "zedboard",
     )
 
 
@@ -160,8 +162,8 @@ def test_an_unknown_board_names_the_closest() -> None:
     with pytest.raises(BoardError) as caught:
         load("PYNQ_Z2")
     assert str(caught.value) == (
-        "unknown board 'PYNQ_Z2'; the known boards are arty-a7-100t, arty-a7-35t, kv260, pynq-z1, pynq-z2, "
-        "u250, u55c, ultra96-v2, zcu102, zcu104\n"
+        "unknown board 'PYNQ_Z2'; the known boards are arty-a7-100t, arty-a7-35t, arty-z7-20, kv260, "
+        "pynq-z1, pynq-z2, u250, u55c, ultra96-v2, zcu102, zcu104, zedboard\n"
         "  what to do: did you mean 'pynq-z2'? For a board of your own, give the path of its .toml file."
     )
 
@@ -170,8 +172,8 @@ def test_an_unknown_board_like_no_other() -> None:
     with pytest.raises(BoardError) as caught:
         load("?")
     assert str(caught.value) == (
-        "unknown board '?'; the known boards are arty-a7-100t, arty-a7-35t, kv260, pynq-z1, pynq-z2, "
-        "u250, u55c, ultra96-v2, zcu102, zcu104\n"
+        "unknown board '?'; the known boards are arty-a7-100t, arty-a7-35t, arty-z7-20, kv260, "
+        "pynq-z1, pynq-z2, u250, u55c, ultra96-v2, zcu102, zcu104, zedboard\n"
         "  what to do: For a board of your own, give the path of its .toml file."
     )
 

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules that the emitted C++ keeps, checked on its text: what the HLS tools would only warn of, or take wrongly.
+
+Every emission goes through here (``emit_hls``); a broken rule is a defect of this program. The rules are those of the
+portable subset: pragmas as documented and in their places; a loop is pipelined, unrolled, or holds loops; fixed
+bounds; nothing between a label and its loop; and the dataflow region in canonical form (UG1399, "Canonical Forms";
+UG1448, "Dataflow Canonical Rules"): local streams with one producer, then one consumer, each process called once.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from flow.emit.fileset import FileSet
+from flow.emit.pragma_rules import FORMS
+from flow.emit.process_text import Dialect
+
+_FUNCTION = re.compile(r"^(?:template <[^>]*> |static inline )?[\w:<>]+ (\w+)\((.*)\) \{$")
+_PARAMETER = re.compile(r"(hls::stream<\w+>&|const [\w:<>]+&?) (\w+)")
+_FOR = re.compile(r"^for \(int (\w+) = 0; \1 < (?:\d+|[A-Z]+); (?:\+\+\1|\1 \+= \d+)\) \{$")
+_ARRAY = re.compile(r"^(?:static const )?[\w:<>]+ (\w+)((?:\[\d+\])+)(?: = \{)?;?$")
+_PRAGMA = re.compile(r"^#pragma HLS (\S+) ?(.*)$")
+_STREAM = re.compile(r"^hls::stream<\w+> (\w+);$")
+_CALL = re.compile(r"^(\w+)\(([\w, ]*)\);$")
+_FORBIDDEN = re.compile(r"\b(while|goto|new|delete|malloc|float|double|virtual|throw)\b")
+
+
+@dataclass
+class Block:
+    """A pair of braces.
+
+    Attributes:
+        kind: ``function``, ``for`` or ``other``.
+        pragmas: Names of its own.
+        loops: How many of its loops are not unrolled.
+        fresh: Nothing but pragmas stands in it so far.
+    """
+
+    kind: str
+    pragmas: list[str] = field(default_factory=list)
+    loops: int = 0
+    fresh: bool = True
+
+
+@dataclass
+class Function:
+    """A function that a file defines.
+
+    Attributes:
+        name: Its name.
+        parameters: The names of its parameters.
+        lines: Its statements without comments, each with its line number.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    lines: list[tuple[int, str]] = field(default_factory=list)
+
+
+def check_emission(files: FileSet, top: str, dialect: Dialect) -> None:
+    """Checks every file below ``hls/``.
+
+    Raises:
+        AssertionError: A rule is broken; all that are, with file and line.
+    """
+    problems: list[str] = []
+    functions: dict[str, Function] = {}
+    texts = {str(path): text for path, text in files if path.parts[0] == "hls"}
+    for path, text in texts.items():
+        tables = texts.get(path.replace("hls/layers/", "hls/weights/"), "") if "/layers/" in path else ""
+        reader = _Reader(top, dialect, dict(_arrays(tables)))
+        problems += [f"{path}:{line}: {problem}" for line, problem in reader.read(text)]
+        functions.update(reader.functions)
+    problems += _dataflow_problems(functions, top)
+    if problems:
+        raise AssertionError("the C++ breaks rules of its own:\n" + "\n".join(problems))
+
+
+def _code(line: str) -> str:
+    return line.partition("//")[0].strip()
+
+
+def _arrays(text: str) -> Iterator[tuple[str, int]]:
+    """Every array of a file of constants, with how many dimensions it has."""
+    for line in text.splitlines():
+        if line.startswith("static const ") and (match := _ARRAY.match(_code(line))):
+            yield match[1], match[2].count("[")
+
+
+class _Reader:
+    """Goes through one file line by line, with the braces that are open."""
+
+    def __init__(self, top: str, dialect: Dialect, tables: dict[str, int]) -> None:
+        self.functions: dict[str, Function] = {}
+        self._top = top
+        self._forms = FORMS[dialect]
+        self._tables = tables
+        self._arrays: dict[str, int] = {}
+        self._blocks: list[Block] = []
+        self._function: Function | None = None
+        self._last = ""
+
+    def read(self, text: str) -> Iterator[tuple[int, str]]:
+        """The rules that are broken, each with its line."""
+        label = 0
+        for number, raw in enumerate(text.splitlines(), 1):
+            line = _code(raw)
+            if not line:
+                if label:
+                    yield number, "a line between a label and its loop"
+                continue
+            if label and not line.startswith("for ("):
+                yield number, f"between a label and its loop: {line}"
+            label = number if re.fullmatch(r"\w+:", line) else 0
+            if line.startswith("#"):
+                yield from ((number, problem) for problem in self._directive(line))
+                continue
+            yield from ((number, problem) for problem in self._statement(number, line))
+        if self._blocks:
+            yield 0, "braces do not match"
+
+    def _directive(self, line: str) -> Iterator[str]:
+        if not line.startswith("#pragma"):
+            return
+        match = _PRAGMA.match(line)
+        if match is None:
+            yield f"not a pragma of ours: {line}"
+            return
+        name, options = match.groups()
+        forms = self._forms.get(name, ())
+        if not forms:
+            yield f"there is no pragma '{name}' in this dialect"
+            return
+        wrong = [form.problem(options) for form in forms]
+        if all(wrong):
+            yield f"{line}: {'; or else '.join(filter(None, wrong))}"
+            return
+        if self._function is None:
+            yield f"{line}: outside of a function"
+            return
+        form = next(form for form, problem in zip(forms, wrong, strict=True) if not problem)
+        variable = re.search(r"\b(?:variable|port)=(\w+)", options)
+        yield from self._misplaced(line, form.place, variable[1] if variable else "", options)
+        block = self._blocks[-1]
+        what = f"{name} {variable[1]}" if variable else name
+        if block.kind == "for" and what in block.pragmas:
+            yield f"{line}: twice in one loop"
+        block.pragmas.append(what)
+
+    def _misplaced(self, line: str, place: str, variable: str, options: str) -> Iterator[str]:
+        function, block = self._function, self._blocks[-1]
+        assert function is not None
+        fresh_function = block.kind == "function" and block.fresh
+        if place == "loop" and not (block.kind == "for" and block.fresh):
+            yield f"{line}: not at the beginning of a loop"
+        if place == "function" and not fresh_function:
+            yield f"{line}: not at the beginning of a function"
+        if place == "top":
+            if function.name != self._top or not fresh_function:
+                yield f"{line}: not at the beginning of the top function"
+            if variable and variable not in (*function.parameters, "return"):
+                yield f"{line}: the top function has no port '{variable}'"
+        if place == "array":
+            dimensions = self._arrays.get(variable) or self._tables.get(variable)
+            wanted = re.search(r"\bdim=(\d+)", options)
+            if dimensions is None:
+                yield f"{line}: no array '{variable}' is declared before"
+            elif wanted and int(wanted[1]) > dimensions:
+                yield f"{line}: the array has {dimensions} dimensions"
+            if block.kind != "function" and not ((found := _ARRAY.match(self._last)) and found[1] == variable):
+                yield f"{line}: neither in the body of the function nor behind the declaration of the array"
+        if place == "stream" and not ((found := _STREAM.match(self._last)) and found[1] == variable):
+            yield f"{line}: not behind the declaration of its stream"
+        if place == "value" and not re.match(rf"^const [\w:<>]+ {variable} = [^=]* \* [^=]*;$", self._last):
+            yield f"{line}: not behind the product that it is about"
+
+    def _statement(self, number: int, line: str) -> Iterator[str]:
+        if self._function is not None:
+            yield from self._rules(line)
+            self._function.lines.append((number, line))
+        if self._blocks and not re.match(r"^\}", line):
+            self._blocks[-1].fresh = False
+        self._last = line
+        if line.count("{") == line.count("}") and not line.startswith("}"):
+            return
+        if line.startswith("}"):
+            yield from self._close()
+        if line.endswith("{"):
+            self._open(line)
+
+    def _rules(self, line: str) -> Iterator[str]:
+        if found := _FORBIDDEN.search(line):
+            yield f"'{found[1]}' is not in the portable subset"
+        if line.startswith("static "):
+            yield "a static variable in a function keeps its value between frames"
+        if line.startswith("for (") and not _FOR.match(line):
+            yield f"a loop without fixed bounds: {line}"
+        assert self._function is not None
+        if re.search(rf"(?<![\w:.]){self._function.name}\(", line):
+            yield "recursion"
+        if "hls::stream<" in line and not _STREAM.match(line):
+            yield f"a stream is declared as hls::stream<word> name; found: {line}"
+        if (array := _ARRAY.match(line)) and "return" not in line:
+            self._arrays[array[1]] = array[2].count("[")
+
+    def _open(self, line: str) -> None:
+        if self._function is None and (match := _FUNCTION.match(line)):
+            self._function = Function(match[1], tuple(name for _, name in _PARAMETER.findall(match[2])))
+            self.functions[match[1]] = self._function
+            self._arrays = {}
+            self._blocks.append(Block("function"))
+        else:
+            self._blocks.append(Block("for" if line.startswith("for (") else "other"))
+
+    def _close(self) -> Iterator[str]:
+        if not self._blocks:
+            yield "braces do not match"
+            return
+        block = self._blocks.pop()
+        if block.kind == "function":
+            self._function = None
+        unrolled = "unroll" in block.pragmas
+        if block.kind == "for":
+            if not block.loops and not unrolled and "pipeline" not in block.pragmas:
+                yield "an innermost loop that is neither pipelined nor unrolled"
+            if block.loops and (unrolled or "pipeline" in block.pragmas):
+                yield "a loop that is not unrolled in one that is pipelined or unrolled"
+        if self._blocks:
+            self._blocks[-1].loops += block.loops if block.kind != "for" else int(not unrolled)
+
+
+def _dataflow_problems(functions: dict[str, Function], top: str) -> Iterator[str]:
+    """What the region of the top function breaks of the canonical form."""
+    if top not in functions:
+        yield f"hls/top.cpp: no function '{top}'"
+        return
+    region = functions[top]
+    streams: list[str] = []
+    written: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
+    called: Counter[str] = Counter()
+    for number, line in region.lines:
+        where = f"hls/top.cpp:{number}"
+        if line == "}":
+            continue
+        if stream := _STREAM.match(line):
+            streams.append(stream[1])
+            continue
+        call = _CALL.match(line)
+        if call is None:
+            yield f"{where}: neither a stream nor a call: {line}"
+            continue
+        name, arguments = call[1], call[2].split(", ")
+        called[name] += 1
+        if name not in functions:
+            yield f"{where}: '{name}' is not defined"
+            continue
+        if len(arguments) != len(functions[name].parameters):
+            yield f"{where}: '{name}' has {len(functions[name].parameters)} parameters"
+            continue
+        for argument, parameter in zip(arguments, functions[name].parameters, strict=True):
+            if argument not in streams and argument not in region.parameters:
+                yield f"{where}: '{argument}' is neither a local stream nor a port"
+            reads, writes = _uses(functions[name], parameter)
+            if reads == writes:
+                yield f"{where}: '{name}' {'both reads and writes' if reads else 'does not use'} '{parameter}'"
+            if reads and argument in streams and not written[argument]:
+                yield f"{where}: '{argument}' is read before it is written: feedback"
+            taken[argument] += reads
+            written[argument] += writes
+    for name in [name for name, count in called.items() if count > 1]:
+        yield f"hls/top.cpp: '{name}' is called {called[name]} times"
+    for name in streams:
+        if (written[name], taken[name]) != (1, 1):
+            yield f"hls/top.cpp: '{name}' has {written[name]} producers and {taken[name]} consumers"
+    for name in region.parameters:
+        if written[name] + taken[name] != 1:
+            yield f"hls/top.cpp: port '{name}' is used {written[name] + taken[name]} times"
+
+
+def _uses(function: Function, parameter: str) -> tuple[bool, bool]:
+    """Whether a function reads a stream, and whether it writes to it."""
+    text = "\n".join(line for _, line in function.lines)
+    return (
+        bool(re.search(rf"(?<![\w.]){parameter}\.read\(\)", text)),
+        bool(re.search(rf"(?<![\w.]){parameter}\.write\(", text)),
+    )

@@ -1,9 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-# tclsh vivado_hls_2019_2.tcl SCRIPT: runs SCRIPT as `vivado_hls -f SCRIPT` of 2019.2 would.
-source [file join [file dirname [info script]] hls_common.tcl]
-stand_in open_solution {-reset 0}
-stand_in export_design {
-    -format 1 -evaluate 1 -flow 1 -rtl 1 -description 1 -display_name 1 -ipname 1 -library 1 -vendor 1 -version 1
-}
-stand_in set_directive_resource {}
-run_script [lindex $argv 0]
