@@ -12,7 +12,7 @@ from flow.errors import DataError
 from flow.quant.data.dataset import Arrays, Dataset, dataset, folder, images, opened
 from flow.quant.data.unpickler import load_arrays
 
-_IDX_TYPES = {8: np.uint8, 9: np.int8, 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
 def read_idx(path: Path) -> NDArray[Any]:

