@@ -132,9 +132,7 @@ def test_a_loss_that_is_no_number(recipe, tmp_path, monkeypatch):
 
     calls = []
     monkeypatch.setattr(training, "_task_loss", diverging)
-    with pytest.raises(
-        TrainingError, match=r"is nan at step 14 \(epoch 2\).*checkpoint\.pt still holds step 10"
-    ):
+    with pytest.raises(TrainingError, match=r"is nan at step 14 \(epoch 2\).*checkpoint\.pt still holds step 10"):
         train(recipe(), tmp_path / "run")
     saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert saved["step"] == 10
