@@ -83,6 +83,8 @@ def read_recipe(path: Path) -> Recipe:
     for key, least in (("epochs", 1), ("batch", 2), ("seed", 0), ("threads", 1)):
         if found.get(key, least) < least:
             raise RecipeError(f"{path}: {key} = {found[key]}", f"{key} is {least} or more")
+    if found.get("seed", 0) >= 1 << 31:
+        raise RecipeError(f"{path}: seed = {found['seed']}", f"seed is less than {1 << 31}")
     for key in ("lr", "weight_decay"):
         if not found.get(key, 0.0) >= 0:
             raise RecipeError(f"{path}: {key} = {found[key]}", f"{key} is not negative")

@@ -30,6 +30,7 @@ from flow.quant.recipe import Recipe, read_recipe
 CHECKED_FRAMES = 16
 """Of the held-out data, on which the exported file is compared with torch."""
 _AT_ONCE = 500
+_SEEDS = 1 << 32  # numbers of steps and epochs for each seed of a recipe
 Row = dict[str, float]
 
 
@@ -209,9 +210,8 @@ def _one_step(
     run: _Run, recipe: Recipe, source: data.Dataset, batches: int, device: torch.device, checkpoint: Path
 ) -> None:
     epoch, place = divmod(run.step, batches)
-    torch.manual_seed(recipe.seed + run.step + 1)
-    order = torch.randperm(len(source.train_x), generator=torch.Generator().manual_seed(recipe.seed + epoch))
-    chosen = order[place * recipe.batch : (place + 1) * recipe.batch]
+    torch.manual_seed(recipe.seed * _SEEDS + run.step + 1)
+    chosen = order_of(recipe.seed, epoch, len(source.train_x))[place * recipe.batch : (place + 1) * recipe.batch]
     x, y = source.train_x[chosen].to(device), source.train_y[chosen].to(device)
     rate = 0.5 * (1 + math.cos(math.pi * run.step / (recipe.epochs * batches))) if recipe.schedule == "cosine" else 1.0
     for group, lr in zip(run.optimiser.param_groups, run.rates, strict=True):
@@ -235,6 +235,11 @@ def _one_step(
     run.seen += len(x)
     if recipe.task == "classify":
         run.right += int((output.detach().argmax(1) == y).sum())
+
+
+def order_of(seed: int, epoch: int, count: int) -> Tensor:
+    """The order in which an epoch goes through the frames."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * _SEEDS + epoch))
 
 
 def _task_loss(recipe: Recipe, output: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -75,6 +75,13 @@ def test_the_same_recipe_gives_the_same_run(recipe, tmp_path):
     assert (other.folder / "metrics.csv").read_bytes() != (first.folder / "metrics.csv").read_bytes()
 
 
+def test_frames_come_in_another_order_each_epoch_and_for_each_seed():
+    orders = [training.order_of(seed, epoch, 50).tolist() for seed in (0, 1, 2**31 - 1) for epoch in (0, 1)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 6
+    assert training.order_of(1, 0, 50).tolist() == orders[2]
+
+
 @pytest.mark.parametrize("place", [10, 13], ids=["between epochs", "within an epoch"])
 def test_ctrl_c_and_resume(recipe, tmp_path, place):
     def press(step, steps, row):

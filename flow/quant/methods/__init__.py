@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The methods, by the names that recipes use. A method is one file and one line here."""
 
+from flow.quant.methods.a2q import A2q, A2qPlus
 from flow.quant.methods.base import Method
 from flow.quant.methods.grids import Dorefa, Wrpn
 from flow.quant.methods.sinareq import Sinareq
@@ -15,4 +16,6 @@ METHODS: dict[str, type[Method]] = {
     "wrpn": Wrpn,
     "sinreq": Sinreq,
     "sinareq": Sinareq,
+    "a2q": A2q,
+    "a2q+": A2qPlus,
 }
