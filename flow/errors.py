@@ -109,3 +109,15 @@ class ReportError(FlowError):
 
 class OutputError(FlowError):
     """The build directory cannot be written."""
+
+
+class ExportError(FlowError):
+    """A trained model cannot be written as QONNX, or what was written is not what was trained."""
+
+
+class RecipeError(FlowError):
+    """A recipe for training that cannot be read, or that asks for something that there is not."""
+
+
+class TrainingError(FlowError):
+    """Training cannot go on, or ended without what its method promises."""

@@ -98,7 +98,7 @@ def test_export_round_trip(train, tmp_path):
     logits = train.predict(model, x)
     assert len(np.unique(logits)) > 10
     for name, dynamo in train.EXPORTS.items():
-        train.export(model, tmp_path / name, dynamo=dynamo)
+        train.export(model, tmp_path / name, x[:4], dynamo=dynamo, names=("x", "logits"))
         train.check(tmp_path / name, x, logits)
         with pytest.raises(SystemExit, match=f"^{name} does not compute what PyTorch computes: expected "):
             train.check(tmp_path / name, x, logits + 0.001)

@@ -7,16 +7,13 @@ train slightly different weights, so the committed files are the artefact, and n
 """
 
 import argparse
-import tempfile
 import time
 from collections import OrderedDict
 from pathlib import Path
 
 import brevitas.nn as qnn
 import numpy as np
-import onnx
 import torch
-from brevitas.export import export_qonnx
 from brevitas.quant import Int8WeightPerChannelFloat, Int16Bias, Uint8ActPerTensorFloat
 from numpy.typing import NDArray
 from qonnx.core.modelwrapper import ModelWrapper
@@ -26,6 +23,8 @@ from qonnx.transformation.infer_shapes import InferShapes
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
+
+from flow.quant import export
 
 SEED = 0
 EPOCHS = 60
@@ -112,43 +111,6 @@ def predict(model: nn.Module, x: Tensor) -> NDArray[np.float32]:
         return model(x).numpy()
 
 
-def export(model: nn.Module, path: Path, *, dynamo: bool) -> None:
-    """Writes ``model`` as QONNX with a batch of one, by torch's old exporter or by the dynamo one."""
-    options = {"external_data": False, "verbose": False} if dynamo else {}
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "model.onnx"
-        export_qonnx(
-            model.eval(),
-            torch.zeros(1, 64),
-            str(file),
-            dynamo=dynamo,
-            input_names=["x"],
-            output_names=["logits"],
-            **options,
-        )
-        exported = onnx.load(file)
-    tidy(exported.graph)
-    onnx.save(exported, path)
-
-
-def tidy(graph: onnx.GraphProto) -> None:
-    """Drops what says nothing about the network, in place.
-
-    Brevitas lists every initialiser as an input of the graph as well. The dynamo exporter stores Python
-    stack traces, with the paths of the machine that exported; of its notes only the module names stay.
-    """
-    constants = {initialiser.name for initialiser in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in constants]
-    del graph.input[:]
-    graph.input.extend(inputs)
-    del graph.metadata_props[:]
-    for noted in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        kept = [note for note in noted.metadata_props if note.key == "pkg.torch.onnx.name_scopes"]
-        del noted.metadata_props[:]
-        noted.metadata_props.extend(kept)
-        noted.ClearField("doc_string")
-
-
 def execute(path: Path, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """The logits, (N, 10), that qonnx's executor computes with the file at ``path``, all in one batch."""
     model = ModelWrapper(str(path)).transform(ChangeBatchSize(len(x))).transform(InferShapes())
@@ -189,7 +151,7 @@ def main() -> None:
     print(f"held-out accuracy: {correct} of {len(test_x)} ({correct / len(test_x):.1%})")
 
     for name, dynamo in EXPORTS.items():
-        export(model, out / name, dynamo=dynamo)
+        export(model, out / name, train_x[:8], dynamo=dynamo, names=("x", "logits"))
         check(out / name, test_x, logits)
     np.savez_compressed(out / "samples.npz", x=test_x.numpy(), y=test_y.numpy())
 

@@ -80,14 +80,15 @@ def input_annotations(model: onnx.ModelProto) -> dict[str, str]:
     }
 
 
-_PROXIES = {"act_quant", "weight_quant", "bias_quant", "input_quant", "output_quant", "tensor_quant"}
+_PROXIES = {"act_quant", "weight_quant", "bias_quant", "input_quant", "output_quant", "tensor_quant", "trunc_quant"}
 
 
 def module_of(node: onnx.NodeProto) -> str:
     """The source module of a node, where the exporter kept it; else an empty text.
 
-    The legacy exporter writes it into the node's name (``/fc1/act_quant/Relu``), the dynamo exporter into the
-    metadata entry ``pkg.torch.onnx.name_scopes``. What Brevitas puts inside a layer is cut off.
+    The legacy exporter writes it into the node's name (``/fc1/act_quant/Relu``; a child of a container repeats the
+    container, ``/body/body.0/Conv``), the dynamo exporter into the metadata entry ``pkg.torch.onnx.name_scopes``.
+    What Brevitas puts inside a layer is cut off.
     """
     parts: list[str] = []
     for entry in node.metadata_props:
@@ -95,6 +96,9 @@ def module_of(node: onnx.NodeProto) -> str:
             scopes = [s for s in entry.value.strip("[]").replace("'", "").split(", ") if s]
             parts = scopes[-2].split(".") if len(scopes) > 1 else []
     if not parts and node.name.startswith("/"):
-        parts = node.name.strip("/").split("/")[:-1]
+        for part in node.name.strip("/").split("/")[:-1]:
+            if parts and part.startswith(f"{parts[-1]}."):
+                parts.pop()
+            parts.append(part)
     proxy = next((place for place, part in enumerate(parts) if part in _PROXIES), len(parts))
     return ".".join(parts[:proxy])

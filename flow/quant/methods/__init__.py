@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The methods, by the names that recipes use. A method is one file and one line here."""
+
+from flow.quant.methods.a2q import A2q, A2qPlus
+from flow.quant.methods.base import Method
+from flow.quant.methods.grids import Dorefa, Wrpn
+from flow.quant.methods.sinareq import Sinareq
+from flow.quant.methods.sinreq import Sinreq
+from flow.quant.methods.uniform import Uniform
+
+__all__ = ["METHODS", "Method"]
+
+METHODS: dict[str, type[Method]] = {
+    "uniform": Uniform,
+    "dorefa": Dorefa,
+    "wrpn": Wrpn,
+    "sinreq": Sinreq,
+    "sinareq": Sinareq,
+    "a2q": A2q,
+    "a2q+": A2qPlus,
+}
