@@ -117,8 +117,9 @@ class Program:
         last = first + 1
         self.columns += 2 * len(nodes)
         entry = port_delays(source.values, nodes[0].taken[self.kept[0]], nodes[0].given[self.kept[0]])
-        self._add_wait(first[:1], [], entry.fill, 0, 0)
+        assert entry.fill is not None
         assert entry.drain is not None
+        self._add_wait(first[:1], [], entry.fill, 0, 0)
         self._add_wait(last[:1], [], entry.drain, 0, source.words - 1)
         for edge, pairs, boxes in zip(self.space.edges, self.pairs, self.boxes, strict=True):
             producer, consumer = edge.producer, edge.consumer
