@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the solver sees of a design is what the design is: its resources, its interval, a bound of its latency."""
 
+import ctypes
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from flow.ir.graph import Graph
 from flow.ir.types import IntType
 from flow.ir.window import Window
 from flow.plan import board as boards
-from flow.plan import solver
+from flow.plan import program, solver
 from flow.plan.choices import waiting
 from flow.plan.design import build_design
 from flow.plan.estimate import design_resources
@@ -139,3 +140,13 @@ def test_words_behind_the_last_one_out_take_no_time():
     alone = Search(layers, BOARD, 100.0, 60, _only(search, chosen))
     bound = alone.solve(Limits(10**9, 10**9, None), "latency").bound
     assert 16 < bound <= search.candidate(chosen).latency + 1e-3 < 64
+
+
+def test_what_the_solver_prints_goes_nowhere(capfd):
+    libc = ctypes.CDLL(None)
+    print("before")
+    with program._silent():
+        libc.printf(b"debugging\n")
+    print("behind")
+    libc.fflush(None)
+    assert capfd.readouterr().out == "before\nbehind\n"
