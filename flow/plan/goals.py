@@ -93,7 +93,7 @@ class Goals:
         """The cycles that the latency leaves; None where none is asked for."""
         if self.max_latency_us is None:
             return None
-        return int(min(self.max_latency_us * clock_mhz, 1e15))
+        return int(min(self.max_latency_us * clock_mhz * (1 + 1e-12), 1e15))
 
 
 def parse_utilization(text: str) -> dict[str, float]:

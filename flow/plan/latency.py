@@ -32,12 +32,12 @@ class Delays:
     """Times of a node, for each of its choices.
 
     Attributes:
-        fill: (choices,): from the first word in to the first out.
+        fill: (choices,): from the first word in to the first out; None where that does not wait for it.
         whole: (choices,): from the first word in to the last out.
         drain: (choices,): from the last word in to the last out; None where the last one out does not wait for it.
     """
 
-    fill: Ints
+    fill: Ints | None
     whole: Ints
     drain: Ints | None
 
@@ -46,12 +46,14 @@ class Delays:
 class _Times:
     """The same of one process, or of one behind the other."""
 
-    fill: int
+    fill: int | None
     whole: int
     drain: int | None
 
     def then(self, behind: "_Times") -> "_Times":
-        """Of two processes, one behind the other."""
+        """Of two processes, one behind the other, both with one operand."""
+        assert self.fill is not None
+        assert behind.fill is not None
         whole = self.fill + behind.whole
         if behind.drain is None:
             return _Times(self.fill + behind.fill, whole, None)
@@ -82,7 +84,7 @@ def hop() -> int:
 
 
 def node_delays(node: Node, places: Ints, number: int) -> Delays | None:
-    """Of a layer, from one of its operands; None where the first word that it writes does not wait for that operand.
+    """Of a layer, from one of its operands; None where nothing that it writes waits for that operand.
 
     Args:
         node: The layer.
@@ -106,9 +108,13 @@ def node_delays(node: Node, places: Ints, number: int) -> Delays | None:
 
 def _stacked(times: Sequence[_Times | None], depths: Ints) -> Delays:
     found = [each for each in times if each is not None]
-    fill, whole = (np.array(rows, np.int64) + depths for rows in zip(*((t.fill, t.whole) for t in found), strict=True))
+    fills = [each.fill for each in found if each.fill is not None]
     drains = [each.drain for each in found if each.drain is not None]
-    return Delays(fill, whole, np.array(drains, np.int64) + depths if len(drains) == len(found) else None)
+    return Delays(
+        np.array(fills, np.int64) + depths if len(fills) == len(found) else None,
+        np.array([each.whole for each in found], np.int64) + depths,
+        np.array(drains, np.int64) + depths if len(drains) == len(found) else None,
+    )
 
 
 def _layer(layer: Layer, plan: LayerPlan, number: int) -> _Times | None:
@@ -126,9 +132,9 @@ def _layer(layer: Layer, plan: LayerPlan, number: int) -> _Times | None:
 
 def _of(times: Schedule, number: int, behind: int) -> _Times | None:
     reads, writes = times.reads[number], times.writes[0]
-    if reads[0] > writes[0]:
+    if reads[0] > writes[-1]:
         return None
     fill, whole, drain = (
         int(n) + 1 + behind for n in (writes[0] - reads[0], writes[-1] - reads[0], writes[-1] - reads[-1])
     )
-    return _Times(fill, whole, drain if reads[-1] <= writes[-1] else None)
+    return _Times(fill if reads[0] <= writes[0] else None, whole, drain if reads[-1] <= writes[-1] else None)

@@ -6,7 +6,11 @@ where the pairs with a width are taken as often as the choices with it (so that 
 latency matters, two times for every node; and the largest share of the budget that is used.
 """
 
-from collections.abc import Sequence
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -117,8 +121,9 @@ class Program:
         last = first + 1
         self.columns += 2 * len(nodes)
         entry = port_delays(source.values, nodes[0].taken[self.kept[0]], nodes[0].given[self.kept[0]])
-        self._add_wait(first[:1], [], entry.fill, 0, 0)
+        assert entry.fill is not None
         assert entry.drain is not None
+        self._add_wait(first[:1], [], entry.fill, 0, 0)
         self._add_wait(last[:1], [], entry.drain, 0, source.words - 1)
         for edge, pairs, boxes in zip(self.space.edges, self.pairs, self.boxes, strict=True):
             producer, consumer = edge.producer, edge.consumer
@@ -170,10 +175,26 @@ class Program:
         columns = np.concatenate([row.columns for row in self.rows])
         values = np.concatenate([row.values for row in self.rows]).astype(np.float64)
         matrix = coo_array((values, (numbers, columns)), shape=(len(self.rows), self.columns)).tocsr()
-        return milp(
-            prices,
-            integrality=whole.astype(np.int64),
-            bounds=Bounds(0, upper),
-            constraints=LinearConstraint(matrix, [row.low for row in self.rows], [row.high for row in self.rows]),
-            options={"mip_rel_gap": gap, "time_limit": seconds},
-        )
+        with _silent():
+            return milp(
+                prices,
+                integrality=whole.astype(np.int64),
+                bounds=Bounds(0, upper),
+                constraints=LinearConstraint(matrix, [row.low for row in self.rows], [row.high for row in self.rows]),
+                options={"mip_rel_gap": gap, "time_limit": seconds},
+            )
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Standard output goes nowhere: HiGHS prints a line of debugging now and then, past Python, into JSON."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # what C has not written yet goes there, too
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
