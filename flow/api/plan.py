@@ -8,7 +8,7 @@ from pathlib import Path
 from flow.api.compile import compile_model
 from flow.api.names import layer_labels
 from flow.emit.hls import Names, names_of
-from flow.errors import OptionError, OutputError, UnsupportedModelError
+from flow.errors import InfeasibleError, OptionError, OutputError, UnsupportedModelError
 from flow.plan import board as boards
 from flow.plan.board import Board
 from flow.plan.design import Design, build_design
@@ -138,6 +138,11 @@ def planned(
     total = resources_of(design, board).total
     pairs = zip(total.items(), board.resources.items(), strict=True)
     over = [f"{name.upper()} {a:,} of {b:,}" for (name, a), (_, b) in pairs if a > b]
+    if over and given is None:
+        raise InfeasibleError(
+            f"with streams as deep as its pace needs, the best plan does not fit {board.name}: {', '.join(over)}",
+            "ask for a lower frame rate, or leave room for the streams: --max-utilization 95%",
+        )
     if over:
         raise OptionError(f"the plan does not fit {board.name}: {', '.join(over)}", "lower pe or simd in the plan")
     return Folding(plan, total, optimal, optimality), design, names, timing
