@@ -55,6 +55,7 @@ MEANT = re.compile(
             r"have unlike scales",
             r"scales that are too far apart",
             r"joins along another axis than the channels",
+            r"reorders another axis than the channels",
             r"a negative factor stands before it",
             r"both turn in front of it",
             r"divides by another number of values at the border",

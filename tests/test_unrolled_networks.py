@@ -127,7 +127,7 @@ def test_text():
     assert "// 1 adders of 7 bits, at most 1 behind each other, by " in text
     body = text[text.index("void d(") : text.index("\n}\n")].splitlines()
     assert body == [
-        "void d(const read_input_out_t& x, d_out_t& y) {",
+        "void d(const ap_uint<4> x[2], ap_int<9> y[4]) {",
         "#pragma HLS inline",
         "    const ap_uint<7> n0 = (ap_uint<7>(x[0]) << 3) - x[0];",
         "    y[0] = n0;",

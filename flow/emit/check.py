@@ -3,26 +3,24 @@
 
 Every emission goes through here (``emit_hls``); a broken rule is a defect of this program. The rules are those of the
 portable subset: pragmas as documented and in their places; a loop is pipelined, unrolled, or holds loops; fixed
-bounds; nothing between a label and its loop; and the dataflow region in canonical form (UG1399, "Canonical Forms";
-UG1448, "Dataflow Canonical Rules"): local streams with one producer, then one consumer, each process called once.
+bounds; nothing between a label and its loop; and those of the top function (``region_rules``).
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from flow.emit.fileset import FileSet
 from flow.emit.pragma_rules import FORMS
 from flow.emit.process_text import Dialect
+from flow.emit.region_rules import Function, region_problems
 
 _FUNCTION = re.compile(r"^(?:template <[^>]*> |static inline )?[\w:<>]+ (\w+)\((.*)\) \{$")
-_PARAMETER = re.compile(r"(hls::stream<\w+>&|const [\w:<>]+&?) (\w+)")
+_PARAMETER = re.compile(r"(?:hls::stream<\w+>&|const [\w:<>]+&?|[\w:<>]+) (\w+)(?:\[\d+\])?(?:, |$)")
 _FOR = re.compile(r"^for \(int (\w+) = 0; \1 < (?:\d+|[A-Z]+); (?:\+\+\1|\1 \+= \d+)\) \{$")
 _ARRAY = re.compile(r"^(?:static const )?[\w:<>]+ (\w+)((?:\[\d+\])+)(?: = \{)?;?$")
 _PRAGMA = re.compile(r"^#pragma HLS (\S+) ?(.*)$")
 _STREAM = re.compile(r"^hls::stream<\w+> (\w+);$")
-_CALL = re.compile(r"^(\w+)\(([\w, ]*)\);$")
 _FORBIDDEN = re.compile(r"\b(while|goto|new|delete|malloc|float|double|virtual|throw)\b")
 
 
@@ -43,21 +41,6 @@ class Block:
     fresh: bool = True
 
 
-@dataclass
-class Function:
-    """A function that a file defines.
-
-    Attributes:
-        name: Its name.
-        parameters: The names of its parameters.
-        lines: Its statements without comments, each with its line number.
-    """
-
-    name: str
-    parameters: tuple[str, ...]
-    lines: list[tuple[int, str]] = field(default_factory=list)
-
-
 def check_emission(files: FileSet, top: str, dialect: Dialect) -> None:
     """Checks every file below ``hls/``.
 
@@ -72,7 +55,7 @@ def check_emission(files: FileSet, top: str, dialect: Dialect) -> None:
         reader = _Reader(top, dialect, dict(_arrays(tables)))
         problems += [f"{path}:{line}: {problem}" for line, problem in reader.read(text)]
         functions.update(reader.functions)
-    problems += _dataflow_problems(functions, top)
+    problems += region_problems(functions, top)
     if problems:
         raise AssertionError("the C++ breaks rules of its own:\n" + "\n".join(problems))
 
@@ -139,14 +122,18 @@ class _Reader:
         if self._function is None:
             yield f"{line}: outside of a function"
             return
-        form = next(form for form, problem in zip(forms, wrong, strict=True) if not problem)
         variable = re.search(r"\b(?:variable|port)=(\w+)", options)
-        yield from self._misplaced(line, form.place, variable[1] if variable else "", options)
+        places = [form.place for form, problem in zip(forms, wrong, strict=True) if not problem]
+        misplaced = [list(self._misplaced(line, place, variable[1] if variable else "", options)) for place in places]
+        yield from min(misplaced, key=len)
         block = self._blocks[-1]
         what = f"{name} {variable[1]}" if variable else name
         if block.kind == "for" and what in block.pragmas:
             yield f"{line}: twice in one loop"
         block.pragmas.append(what)
+        self._function.pipelined |= name == "pipeline"
+        if block.kind == "function":
+            self._function.pragmas.append(what)
 
     def _misplaced(self, line: str, place: str, variable: str, options: str) -> Iterator[str]:
         function, block = self._function, self._blocks[-1]
@@ -206,7 +193,7 @@ class _Reader:
 
     def _open(self, line: str) -> None:
         if self._function is None and (match := _FUNCTION.match(line)):
-            self._function = Function(match[1], tuple(name for _, name in _PARAMETER.findall(match[2])))
+            self._function = Function(match[1], tuple(_PARAMETER.findall(match[2])))
             self.functions[match[1]] = self._function
             self._arrays = {}
             self._blocks.append(Block("function"))
@@ -228,61 +215,3 @@ class _Reader:
                 yield "a loop that is not unrolled in one that is pipelined or unrolled"
         if self._blocks:
             self._blocks[-1].loops += block.loops if block.kind != "for" else int(not unrolled)
-
-
-def _dataflow_problems(functions: dict[str, Function], top: str) -> Iterator[str]:
-    """What the region of the top function breaks of the canonical form."""
-    if top not in functions:
-        yield f"hls/top.cpp: no function '{top}'"
-        return
-    region = functions[top]
-    streams: list[str] = []
-    written: Counter[str] = Counter()
-    taken: Counter[str] = Counter()
-    called: Counter[str] = Counter()
-    for number, line in region.lines:
-        where = f"hls/top.cpp:{number}"
-        if line == "}":
-            continue
-        if stream := _STREAM.match(line):
-            streams.append(stream[1])
-            continue
-        call = _CALL.match(line)
-        if call is None:
-            yield f"{where}: neither a stream nor a call: {line}"
-            continue
-        name, arguments = call[1], call[2].split(", ")
-        called[name] += 1
-        if name not in functions:
-            yield f"{where}: '{name}' is not defined"
-            continue
-        if len(arguments) != len(functions[name].parameters):
-            yield f"{where}: '{name}' has {len(functions[name].parameters)} parameters"
-            continue
-        for argument, parameter in zip(arguments, functions[name].parameters, strict=True):
-            if argument not in streams and argument not in region.parameters:
-                yield f"{where}: '{argument}' is neither a local stream nor a port"
-            reads, writes = _uses(functions[name], parameter)
-            if reads == writes:
-                yield f"{where}: '{name}' {'both reads and writes' if reads else 'does not use'} '{parameter}'"
-            if reads and argument in streams and not written[argument]:
-                yield f"{where}: '{argument}' is read before it is written: feedback"
-            taken[argument] += reads
-            written[argument] += writes
-    for name in [name for name, count in called.items() if count > 1]:
-        yield f"hls/top.cpp: '{name}' is called {called[name]} times"
-    for name in streams:
-        if (written[name], taken[name]) != (1, 1):
-            yield f"hls/top.cpp: '{name}' has {written[name]} producers and {taken[name]} consumers"
-    for name in region.parameters:
-        if written[name] + taken[name] != 1:
-            yield f"hls/top.cpp: port '{name}' is used {written[name] + taken[name]} times"
-
-
-def _uses(function: Function, parameter: str) -> tuple[bool, bool]:
-    """Whether a function reads a stream, and whether it writes to it."""
-    text = "\n".join(line for _, line in function.lines)
-    return (
-        bool(re.search(rf"(?<![\w.]){parameter}\.read\(\)", text)),
-        bool(re.search(rf"(?<![\w.]){parameter}\.write\(", text)),
-    )

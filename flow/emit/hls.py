@@ -64,7 +64,7 @@ def emit_hls(design: Design, options: HlsOptions) -> FileSet:
         "processes": processes,
         "any_xnor": any(process.layer.xnor for process in design.layers),
         "any_packed": any(process.plan.multiplier == "packed" for process in design.layers),
-        "words": _words(design, names),
+        "words": [] if unrolled else _words(design, names),
         "streams": _streams(design, names),
         **ports,
     }
@@ -142,7 +142,16 @@ def _words(design: Design, names: Names) -> list[SimpleNamespace]:
 
 
 def _streams(design: Design, names: Names) -> list[SimpleNamespace]:
-    return [SimpleNamespace(type=names.word(s.producer), name=names.stream(s), depth=s.depth) for s in design.streams]
+    return [
+        SimpleNamespace(
+            type=names.word(s.producer),
+            element=type_name(s.element),
+            lanes=s.lanes,
+            name=names.stream(s),
+            depth=s.depth,
+        )
+        for s in design.streams
+    ]
 
 
 _LAYERS: Mapping[Block, Callable[[SimpleNamespace, LayerProcess, HlsOptions], None]] = {

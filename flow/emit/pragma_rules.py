@@ -69,7 +69,7 @@ def _interface(mode_option: bool) -> Form:
 
 
 _ALIKE: Mapping[str, tuple[Form, ...]] = {
-    "pipeline": (Form("loop", {"II": _COUNT}),),
+    "pipeline": (Form("loop", {"II": _COUNT}), Form("top", {"II": _COUNT})),
     "unroll": (Form("loop"),),
     "inline": (Form("function"),),
     "dataflow": (Form("top"),),

@@ -99,6 +99,7 @@ def _end(name: str, stream: Stream, names: Names, count: int) -> SimpleNamespace
         name=f"{name}{number}" if count > 1 else name,
         variable=names.stream(stream),
         type=names.word(stream.producer),
+        element=type_name(stream.element),
         lanes=stream.lanes,
         words=stream.words,
     )

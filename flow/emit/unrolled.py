@@ -17,17 +17,28 @@ def unrolled_process(place: int, design: Design, names: Names, options: HlsOptio
     process = design.processes[place]
     text = common(place, design, names)
     text.role, text.template = "process", "unrolled_layer"
-    taken, given = text.inputs[0].type, text.outputs[0].type
+    taken, given = text.inputs[0], text.outputs[0]
     if isinstance(process, LayerProcess):
-        text.parameters = f"const {taken}& x, {given}& y"
+        text.parameters = f"{_read(taken, 'x')}, {_written(given, 'y')}"
         _add_layer(text, process, options)
         return text
     assert isinstance(process, Gearbox)
     text.template = "unrolled_port"
-    stream = f"hls::stream<{taken if process.role == 'input' else given}>&"
-    text.parameters = f"{stream} in, {given}& x" if process.role == "input" else f"const {taken}& y, {stream} out"
+    text.parameters = (
+        f"hls::stream<{taken.type}>& in, {_written(given, 'x')}"
+        if process.role == "input"
+        else f"{_read(taken, 'y')}, hls::stream<{given.type}>& out"
+    )
     _add_port(text, process, design)
     return text
+
+
+def _read(end: SimpleNamespace, name: str) -> str:
+    return f"const {end.element} {name}[{end.lanes}]"
+
+
+def _written(end: SimpleNamespace, name: str) -> str:
+    return f"{end.element} {name}[{end.lanes}]"
 
 
 def _add_port(text: SimpleNamespace, box: Gearbox, design: Design) -> None:

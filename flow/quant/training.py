@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +31,6 @@ from flow.quant.recipe import Recipe, read_recipe
 CHECKED_FRAMES = 16
 """Of the held-out data, on which the exported file is compared with torch."""
 _AT_ONCE = 500
-_SEEDS = 1 << 32  # numbers of steps and epochs for each seed of a recipe
 Row = dict[str, float]
 
 
@@ -210,7 +210,7 @@ def _one_step(
     run: _Run, recipe: Recipe, source: data.Dataset, batches: int, device: torch.device, checkpoint: Path
 ) -> None:
     epoch, place = divmod(run.step, batches)
-    torch.manual_seed(recipe.seed * _SEEDS + run.step + 1)
+    torch.manual_seed(_mixed(recipe.seed, 0, run.step))
     chosen = order_of(recipe.seed, epoch, len(source.train_x))[place * recipe.batch : (place + 1) * recipe.batch]
     x, y = source.train_x[chosen].to(device), source.train_y[chosen].to(device)
     rate = 0.5 * (1 + math.cos(math.pi * run.step / (recipe.epochs * batches))) if recipe.schedule == "cosine" else 1.0
@@ -239,7 +239,12 @@ def _one_step(
 
 def order_of(seed: int, epoch: int, count: int) -> Tensor:
     """The order in which an epoch goes through the frames."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * _SEEDS + epoch))
+    return torch.randperm(count, generator=torch.Generator().manual_seed(_mixed(seed, 1, epoch)))
+
+
+def _mixed(*numbers: int) -> int:
+    """A seed for torch, whose generator on the CPU takes no more than 32 bits of it."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _task_loss(recipe: Recipe, output: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -109,7 +109,8 @@ BROKEN = [
     ("variable=first_weights type=complete", "variable=other type=complete", "no array 'other'"),
     ("= x.data * first_weights[word][p];", "= x.data + first_weights[word][p];", "not behind the product"),
     ("from_first;\n", "from_first;\n    hls::stream<a_t> other;\n", "not behind the declaration of its stream"),
-    ("#pragma HLS dataflow\n", "", None),
+    ("#pragma HLS dataflow\n", "", "is neither a dataflow region nor a pipeline"),
+    ("#pragma HLS dataflow\n", "#pragma HLS dataflow\n#pragma HLS pipeline II=1\n", "nor a pipeline, or both"),
     ("second(from_first, out);", "second(from_first, out);\n#pragma HLS dataflow", "not at the beginning of the top"),
     ("void second(", "#pragma HLS inline\nvoid second(", "outside of a function"),
     # loops
@@ -136,7 +137,7 @@ BROKEN = [
     ("    second(from_first, out);\n", "", "has 1 producers and 0 consumers"),
     ("    second(from_first, out);\n", "", "port 'out' is used 0 times"),
     ("out.write(in.read());", "out.write(0); in.write(0);", "has 2 producers and 0 consumers"),
-    ("    second(from_first, out);", "    if (true) second(from_first, out);", "neither a stream nor a call"),
+    ("    second(from_first, out);", "    if (true) second(from_first, out);", "not a local stream and not a call"),
     ("second(from_first, out);", "second(from_first, elsewhere);", "neither a local stream nor a port"),
     ("second(from_first, out);", "third(from_first, out);", "'third' is not defined"),
     ("second(from_first, out);", "second(from_first);", "'second' has 2 parameters"),
@@ -159,6 +160,75 @@ def test_a_broken_rule_is_named(old: str, new: str, expected: str | None) -> Non
     else:
         assert any(expected in line for line in found), found
         assert all(re.match(r"hls/[\w/.]+:", line) for line in found)
+
+
+UNROLLED = {
+    "hls/top.cpp": """\
+void network(hls::stream<axis_in_t>& in, hls::stream<axis_out_t>& out) {
+#pragma HLS interface mode=axis port=in
+#pragma HLS interface mode=axis port=out
+#pragma HLS interface mode=ap_ctrl_none port=return
+#pragma HLS pipeline II=2
+    ap_uint<4> from_first[8];
+#pragma HLS array_partition variable=from_first type=complete dim=1
+    ap_int<9> from_second[2];
+#pragma HLS array_partition variable=from_second type=complete dim=1
+    first(in, from_first);
+    second(from_first, from_second);
+    third(from_second, out);
+}
+""",
+    "hls/layers/00_first.hpp": """\
+void first(hls::stream<axis_in_t>& in, ap_uint<4> x[8]) {
+#pragma HLS inline
+    for (int word = 0; word < 8; ++word) {
+#pragma HLS unroll
+        x[word] = in.read();
+    }
+}
+""",
+    "hls/layers/01_second.hpp": """\
+void second(const ap_uint<4> x[8], ap_int<9> y[2]) {
+#pragma HLS inline
+    const ap_uint<7> n0 = (ap_uint<7>(x[0]) << 3) - x[7];
+    y[0] = n0;
+    y[1] = x[3];
+}
+""",
+    "hls/layers/02_third.hpp": """\
+void third(const ap_int<9> y[2], hls::stream<axis_out_t>& out) {
+#pragma HLS inline
+    out.write(y[0]);
+    out.write(y[1]);
+}
+""",
+}
+BROKEN_UNROLLED = [
+    ("dim=1\n    ap_int", "dim=1\n    hls::stream<a_t> other;\n    ap_int", "not a local array and not a call"),
+    ("#pragma HLS array_partition variable=from_second type=complete dim=1\n", "", "'from_second' is not partitioned"),
+    ("    third(from_second, out);\n", "", "'from_second' has 1 producers and 0 consumers"),
+    ("second(from_first, from_second);", "second(from_second, from_second);", "is read before it is written: feedback"),
+    ("second(from_first, from_second);", "second(from_first, other);", "'other' is neither a local array nor a port"),
+    ("    ap_int<9> from_second[2];\n", "    static ap_int<9> from_second[2];\n", "a static variable in a function"),
+    ("third(from_second, out);", "third(from_second, out);\n    third(from_second, out);", "is called 2 times"),
+    ("#pragma HLS inline\n    for", "    for", "'first' is not inlined"),
+    ("HLS unroll", "HLS pipeline II=1", "'first' has a pipeline of its own"),
+    ("#pragma HLS unroll\n", "", "neither pipelined nor unrolled"),
+    ("    y[1] = x[3];", "    y[1] = x[3];\n    x[4] = 0;", "both reads and writes 'x'"),
+    ("    y[0] = n0;\n    y[1] = x[3];\n", "", "does not use 'y'"),
+    ("#pragma HLS pipeline II=2\n", "", "is neither a dataflow region nor a pipeline"),
+]
+
+
+def test_an_unrolled_design_that_keeps_the_rules() -> None:
+    assert problems(UNROLLED) == []
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), BROKEN_UNROLLED)
+def test_a_broken_rule_of_an_unrolled_design_is_named(old: str, new: str, expected: str) -> None:
+    [path] = [path for path, text in UNROLLED.items() if old in text]
+    found = problems({**UNROLLED, path: UNROLLED[path].replace(old, new)})
+    assert any(expected in line for line in found), found
 
 
 def test_the_top_must_be_there() -> None:

@@ -114,6 +114,16 @@ def test_a_pass_that_returns_the_same_object_costs_nothing():
     assert calls == ["probe"]
 
 
+def test_a_pass_may_take_out_what_is_no_output():
+    def drops(graph):
+        return Graph((graph["x"], replace(graph["y"], x="x")), ("y",))
+
+    def probe(graph):
+        return {name: np.zeros(3) for name in graph.by_name}
+
+    assert "d" not in run_passes(GRAPH, [drops], verify=lambda g: None, probe=probe).by_name
+
+
 def test_nothing_is_observed_by_default():
     graph = run_passes(GRAPH, [copies], verify=verify_dataflow, probe=lambda g: dict(execute(g, FEED)))
     assert graph.same(GRAPH)
