@@ -8,6 +8,8 @@ and 2025.2; UG902 (Vivado HLS) 2019.2 by the same sections. What changed on the 
 - ``interface``: the mode is ``mode=`` in the editions since 2021.2. The section of 2020.2 was not at hand; UG902's
   form without a name is what AMD's own tutorials still use with 2025.2.
 - ``dependence``: words without names in every edition up to 2025.2.
+- ``aggregate``: has ``compact=`` since 2021.1; by default the tool decides whether fields are padded to bytes. Vivado
+  HLS has ``data_pack`` instead, without which each lane becomes a FIFO of its own.
 - ``bind_storage``, ``bind_op``: Vitis HLS only; Vivado HLS has ``resource`` and names of cores.
 
 The forms are narrower than the documentation where a design of ours needs no more.
@@ -79,6 +81,7 @@ _ALIKE: Mapping[str, tuple[Form, ...]] = {
         Form("array", {"variable": _NAME, "distance": _COUNT}, ("inter", "RAW", "true")),
     ),
 }
+_PACKED = {"variable": _NAME}
 _BIND: Mapping[str, tuple[Form, ...]] = {
     "bind_storage": (Form("array", {"variable": _NAME, "type": "rom_1p", "impl": "bram|lutram"}),),
     "bind_op": (Form("value", {"variable": _NAME, "op": "mul", "impl": "fabric|dsp"}),),
@@ -97,7 +100,7 @@ def _of(type_option: bool, mode_option: bool) -> Mapping[str, tuple[Form, ...]]:
 
 
 FORMS: Mapping[Dialect, Mapping[str, tuple[Form, ...]]] = {
-    "vitis": {**_of(True, True), **_BIND},
-    "vitis2020": {**_of(False, False), **_BIND},
-    "vivado": {**_of(False, False), **_RESOURCE},
+    "vitis": {**_of(True, True), **_BIND, "aggregate": (Form("stream", {**_PACKED, "compact": "bit"}),)},
+    "vitis2020": {**_of(False, False), **_BIND, "aggregate": (Form("stream", _PACKED),)},
+    "vivado": {**_of(False, False), **_RESOURCE, "data_pack": (Form("stream", _PACKED),)},
 }

@@ -23,6 +23,7 @@ void network(hls::stream<axis_in_t>& in, hls::stream<axis_out_t>& out) {
 #pragma HLS dataflow
     hls::stream<a_t> from_first;
 #pragma HLS stream variable=from_first depth=2
+#pragma HLS aggregate variable=from_first compact=bit
     first(in, from_first);
     second(from_first, out);
 }
@@ -99,6 +100,8 @@ BROKEN = [
     ("inter false", "false inter", "words false inter: expected"),
     ("inter false", "inter RAW distance=4 false", "words inter RAW false"),
     ("depth=2", "depth=0", "depth=0: expected"),
+    (" compact=bit", "", "option compact= is missing"),
+    ("compact=bit", "compact=byte", "compact=byte: expected bit"),
     ("port=out", "port=output", "no port 'output'"),
     ("#pragma HLS unroll", "#pragma unroll", "not a pragma of ours"),
     # pragmas: places
