@@ -204,7 +204,8 @@ CASES = {
             node("Concat", "l4 r4", "y", axis=1),
         ],
         {"v": weights(3, 2, 1, 1), "s": ints(10, 26), "w": weights(10, 3), "u": weights(26, 2)},
-        "Dense Step Flatten ChannelShuffle Flatten Flatten Selection Flatten Selection Dense Dense Step Step Concatenation",
+        "Dense Step Flatten ChannelShuffle Flatten "
+        "Flatten Selection Flatten Selection Dense Dense Step Step Concatenation",
     ),
     "height and width change places": (
         (4, 2, 3),
@@ -215,7 +216,7 @@ CASES = {
             node("Conv", "t w", "e"),
             quant("e", "y"),
         ],
-        {"v": weights(3, 4, 1, 1), "scales": np.array([0.25, 0.5, 0.125]).reshape(1, 3, 1, 1), "w": weights(2, 3, 2, 1)},
+        {"v": weights(3, 4, 1, 1), "w": weights(2, 3, 2, 1), "scales": np.array([0.25, 0.5, 1]).reshape(1, 3, 1, 1)},
         "Dense Step Flatten ChannelShuffle Flatten Convolution Step",
     ),
     "rows in another order": (
@@ -266,6 +267,18 @@ CASES = {
         ],
         {"v": weights(3, 4, 1, 1), "scales": np.array([0.25, 0.5, 0.125]).reshape(1, 1, 3), "r": ints(1, 6, 3)},
         "Dense Flatten ChannelShuffle Flatten Flatten Step",
+    ),
+    "a vector as a sequence of one": (
+        (2,),
+        [
+            node("Unsqueeze", "q two", "u"),
+            node("Conv", "u w", "c", group=2),
+            node("Split", "c", "l r", axis=1),
+            node("Concat", "r l", "j", axis=1),
+            quant("j", "y"),
+        ],
+        {"two": ints(2), "w": weights(2, 1, 1)},
+        "Flatten Flatten Convolution Step Selection Step Selection Concatenation",
     ),
     "strides that differ": (
         (2, 3, 4),

@@ -138,7 +138,11 @@ class Arithmetic:
                 spread = (x.error + np.abs(value) * y.error) / np.maximum(np.abs(y.value) - y.error, 0.0)
             return np.nan_to_num(spread, nan=np.inf)
 
-        return self.rounded(value, lsb, error)
+        made = self.rounded(value, lsb, error)
+        if np.any(made.error):  # zero is zero after any division: a frame of zeros leaves nothing to decide
+            zero = (x.value == 0) & (x.error == 0) & (np.abs(y.value) > y.error)
+            return Approximation(value, np.where(zero, 0.0, made.error), made.lsb)
+        return made
 
     def power(self, x: Approximation, exponent: float) -> Approximation:
         """``x ** exponent`` for an integer exponent or one half."""

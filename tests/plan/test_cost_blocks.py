@@ -133,4 +133,4 @@ def test_a_pixel_in_another_order_is_wires_a_memory_or_registers():
     assert memory.ff < 2 * 64 * 4
     assert min(memory.lut, registers.lut) > 0
     frame = blocks.shuffled_pixels(1, 8192, 2, 9, whole=True)
-    assert frame.bram18 == 8 + 7  # 8192 words of 18 bits, and of the 13 bits of a place
+    assert frame.bram18 == 8 + 8  # 8192 words of 18 bits; of the 13 bits of a place two columns of nine

@@ -138,12 +138,13 @@ class Builder:
         chain = list(self.chain(leaf, x))
         encoding = self.affine(leaf, x, node)
         shape, made = self.shapes[x], self.types[leaf].shape
-        if any(isinstance(each, Reshape) for each in chain) and _ranked(made, len(shape)) != _ranked(shape, len(made)):
+        reshaped = any(isinstance(each, Reshape) for each in chain)
+        if reshaped and (len(made) < len(shape) or _ranked(made, len(shape)) != _ranked(shape, len(made))):
             return self.shaped(leaf, shape, node), encoding
         return leaf, encoding
 
     def in_order(self, leaf: str, x: str, node: ModelOp) -> str:
-        """The integer tensor ``leaf``, or one with its elements as they lie behind the last transposition up to ``x``."""
+        """The integer tensor ``leaf``, or one whose elements lie as behind the last transposition up to ``x``."""
         chain = list(self.chain(leaf, x))
         last = next((each.name for each in reversed(chain) if isinstance(each, Transpose)), None)
         if last is None:

@@ -100,9 +100,8 @@ def _stack(b: Builder, node: Concat, parts: list[tuple[str, Encoding]]) -> None:
     """Along another axis than the channels: what lies behind the axis is one channel after the other for that."""
     encoding = parts[0][1]
     if any(other != encoding for _, other in parts):
-        raise refused(
-            node, "it joins tensors of unlike scales along another axis than the channels", "quantise them with one scale"
-        )
+        why = "it joins tensors of unlike scales along another axis than the channels"
+        raise refused(node, why, "quantise them with one scale")
     shape, rows = b.shapes[node.name], prod(b.shapes[node.name][: node.axis])
     flat = [b.shaped(tensor, (rows, b.types[tensor].size // rows), node) for tensor, _ in parts]
     name = f"{node.name}:rows"
