@@ -268,6 +268,27 @@ CASES = {
         {"v": weights(3, 4, 1, 1), "scales": np.array([0.25, 0.5, 0.125]).reshape(1, 1, 3), "r": ints(1, 6, 3)},
         "Dense Flatten ChannelShuffle Flatten Flatten Step",
     ),
+    "means of columns": (
+        (3, 4, 5),
+        [
+            node("Conv", "q v", "d"),
+            quant("d", "a"),
+            node("ReduceMean", "a", "m", axes=[2], keepdims=0),
+            node("ReduceMax", "a", "n", axes=[2], keepdims=0),
+            quant("m", "b"),
+            node("Conv", "b w", "e"),
+            quant("e", "f"),
+            node("Concat", "f n", "y", axis=2),
+        ],
+        {"v": weights(3, 3, 1, 1), "w": weights(3, 3, 2)},
+        "Dense Step Pooling Pooling Step Convolution Step Flatten Flatten Concatenation Flatten",
+    ),
+    "sums over an axis of an image alone": (
+        (3, 4, 5),
+        [node("ReduceSum", "q a", "s"), quant("s", "y")],
+        {"a": ints(1)},
+        "Pooling Step",
+    ),
     "a vector as a sequence of one": (
         (2,),
         [

@@ -80,7 +80,7 @@ def negated(x: Approximation) -> Approximation:
 
 def _is_zero(x: Approximation) -> NDArray[np.bool_]:
     """Where zero is exact: without it every element of a frame of zeros would be left for exact arithmetic."""
-    return (x.value == 0) & (x.error == 0)
+    return np.asarray((x.value == 0) & (x.error == 0))
 
 
 def _where_zero(x: Approximation, zero: NDArray[np.bool_]) -> Approximation:

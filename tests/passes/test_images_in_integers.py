@@ -313,9 +313,9 @@ REFUSED = {
         (*IMAGE, Constant("k", np.ones((4, 4, 1))), Concat("c", ("a", "k"), 2), quant("y", "c")),
         "it joins the constant 'k'",
     ),
-    "a sum over the width": (
-        (*IMAGE, Reduce("r", "a", "sum", (1,), True), quant("y", "r")),
-        "it takes the sum over axes",
+    "the greatest channel": (
+        (*IMAGE, Reduce("r", "a", "max", (2,), True), quant("y", "r")),
+        "it takes the max over axes",
     ),
     "channels repeated": (
         (*IMAGE, Upsample("u", "a", (1, 1, 2)), Unary("r", "relu", "u"), quant("y", "r")),
