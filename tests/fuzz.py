@@ -55,7 +55,7 @@ MEANT = re.compile(
             r"its phases have unlike offsets",
             r"have unlike scales",
             r"scales that are too far apart",
-            r"joins along another axis than the channels",
+            r"joins tensors of unlike scales along another axis",
             r"reorders another axis than the channels",
             r"a negative factor stands before it",
             r"both turn in front of it",
