@@ -182,8 +182,8 @@ class ChannelShuffle(Node):
     def run(self) -> int:
         """So many channels stay side by side: words of as many, or of a divisor of it, move as they are."""
         order = np.array(self.order)
-        starts = np.flatnonzero(np.diff(order, prepend=order[0]) != 1)  # the first place of each run, and 0
-        return int(np.gcd.reduce([order.size, *starts, *order[starts]]))
+        starts = np.flatnonzero(np.diff(order, prepend=order[0]) != 1)  # runs tile the input as they tile the result
+        return int(np.gcd.reduce([order.size, *starts]))
 
     def infer(self, x: TensorType) -> TensorType:
         if x.lo.size == 1:
