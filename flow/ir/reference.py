@@ -58,8 +58,8 @@ from flow.ir.model import (
     Unary,
     Upsample,
     constants,
-    infer_shapes,
 )
+from flow.ir.model_rules import infer_shapes
 from flow.ir.numbers import Number
 from flow.ir.rounding import distance_to_boundary, round_array
 from flow.ir.sliding import convolved, over_taps, repeated, spread

@@ -23,8 +23,8 @@ from flow.ir.model import (
     Transpose,
     Unary,
     constants,
-    infer_shapes,
 )
+from flow.ir.model_rules import infer_shapes
 from flow.ir.reference import Evaluation
 from flow.ir.types import MAX_BITS, Ints, IntType
 from flow.passes.integers.encoding import Encoding
