@@ -18,7 +18,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -37,6 +37,7 @@ from flow.ir.dataflow import execute
 
 FOLDER = Path("build", "fuzz")
 FRAMES = 10
+CHUNK = 50  # graphs that a process does at a time
 SECONDS = 60  # of the processor, for one graph
 MEANT = re.compile(
     "|".join(
@@ -54,18 +55,16 @@ MEANT = re.compile(
             r"its phases have unlike offsets",
             r"have unlike scales",
             r"scales that are too far apart",
-            r"joins along another axis than the channels",
+            r"joins tensors of unlike scales along another axis",
             r"reorders another axis than the channels",
             r"a negative factor stands before it",
             r"both turn in front of it",
             r"divides by another number of values at the border",
             r"it takes the \w+ over axes",
             r"its sums need \d+ bits",
-            r"is transposed",
             r"the batch norm '.*' scales its input by a square root",
             r"it repeats channels",
             r"it pads channels, or cuts some off",
-            r"the activations are transposed",
             r"what scales its input differs from position to position",
             r"varies along an axis that is not the last",
             r"nothing is left for the hardware",
@@ -324,6 +323,37 @@ def run_chunk(seeds: list[int], cpp: int, float32: int = 1) -> list[Outcome]:
     return outcomes
 
 
+def saved_apart(outcome: Outcome, seconds: float) -> str:
+    """``saved`` in a process of its own, which may die of it (C++ that writes out of its bounds)."""
+    with ProcessPoolExecutor(1) as pool:
+        try:
+            return pool.submit(saved, outcome, seconds).result()
+        except BrokenProcessPool:
+            return f"not shrunk: the process died (--again '{outcome.recipe.dump()}' --cpp)"
+
+
+def finished(chunks: list[list[int]], jobs: int, cpp_share: int) -> Iterator[list[Outcome]]:
+    """Each chunk as it is done. Where a process dies, the chunks in work are a finding, and the others go on."""
+    waiting = list(reversed(chunks))
+    while waiting:
+        with ProcessPoolExecutor(jobs) as pool:
+            working: dict[Future[list[Outcome]], list[int]] = {}
+            while waiting or working:
+                while waiting and len(working) < jobs:
+                    chunk = waiting.pop()
+                    working[pool.submit(run_chunk, chunk, -(-len(chunk) * cpp_share // 100))] = chunk
+                done, _ = wait(working, return_when=FIRST_COMPLETED)
+                for future in done:
+                    chunk = working.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        why = f"the process died in seeds {chunk[0]} to {chunk[-1]}"
+                        yield [Outcome(Recipe(chunk[0]), finding=why)]
+                    else:
+                        yield future.result()
+                if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+                    break
+
+
 def table(outcomes: list[Outcome]) -> str:
     ops: collections.Counter[str] = collections.Counter()
     through: collections.Counter[str] = collections.Counter()
@@ -368,26 +398,28 @@ def main() -> int:
         print(outcome.finding or f"refused: {outcome.refused}" if outcome.refused else outcome.finding or "no finding")
         print(outcome.detail)
         return bool(outcome.finding)
-    size = 50
+    # as Ctrl-C: the chunks in work are done, and the table is printed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     end = arguments.first + arguments.count
-    chunks = [list(range(at, min(at + size, end))) for at in range(arguments.first, end, size)]
+    chunks = [list(range(at, min(at + CHUNK, end))) for at in range(arguments.first, end, CHUNK)]
     outcomes: list[Outcome] = []
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        futures = {pool.submit(run_chunk, c, len(c) * arguments.cpp_share // 100): c for c in chunks}
-        for done in as_completed(futures):
-            try:
-                outcomes += done.result()
-            except BrokenProcessPool:
-                seed = futures[done][0]
-                outcomes.append(Outcome(Recipe(seed), finding=f"the process died in seeds {seed} to {seed + size - 1}"))
-    outcomes.sort(key=lambda o: o.recipe.seed)
-    print(table(outcomes))
-    first = {outcome.finding: outcome for outcome in reversed(outcomes) if outcome.finding}
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        alive = [o for o in first.values() if not o.finding.startswith("the process died")]
-        for line in pool.map(saved, alive, [arguments.shrink] * len(alive)):
-            print(line)
-    return bool(first)
+    known: set[str] = set()
+    try:
+        for number, chunk in enumerate(finished(chunks, arguments.jobs, arguments.cpp_share), 1):
+            outcomes += chunk
+            for outcome in chunk:
+                if not outcome.finding:
+                    continue
+                print(f"seed {outcome.recipe.seed}: {outcome.finding}", flush=True)
+                if outcome.finding not in known and not outcome.finding.startswith("the process died"):
+                    known.add(outcome.finding)
+                    print(saved_apart(outcome, arguments.shrink), flush=True)
+            if number % 20 == 0:
+                print(f"{len(outcomes)} of {arguments.count} graphs", flush=True)
+    except KeyboardInterrupt:
+        print("stopped")
+    print(table(sorted(outcomes, key=lambda o: o.recipe.seed)))
+    return any(outcome.finding for outcome in outcomes)
 
 
 if __name__ == "__main__":

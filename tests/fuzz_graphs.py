@@ -575,7 +575,12 @@ def dense(b: Builder) -> Tensor:
     x = b.operand(lambda x: len(x.shape) == 1) if not b.draw.chance("any rank", 20) else b.operand()
     rank = len(x.shape)
     x = b.ready(x, uniform=True)
-    rows, outputs = x.shape[-1], b.draw.pick("outputs", [1, 2, 3, 4, 5, 8, 16, 32], [4, 4, 4, 4, 3, 3, 1, 1])
+    outputs = b.draw.pick("outputs", [1, 2, 3, 4, 5, 8, 16, 32], [4, 4, 4, 4, 3, 3, 1, 1])
+    if rank == 2 and b.draw.chance("from the left", 30):
+        rows, columns = x.shape
+        w, size, _ = b.weights((outputs, rows), 0)
+        return summed(replace(x, name=b.node("MatMul", [w, x.name])[0]), (outputs, columns), size, rows, False, False)
+    rows = x.shape[-1]
     form = b.draw.pick("dense", ["MatMul", "Gemm", "Gemm transB"]) if rank == 1 else "MatMul"
     turned = form == "Gemm transB"
     w, size, uniform = b.weights((outputs, rows) if turned else (rows, outputs), 0 if turned else 1)
@@ -664,6 +669,10 @@ def sliced(b: Builder) -> Tensor:
         x = b.ready(x)
     axis = b.draw.number("axis", 1, len(x.shape))
     size = x.shape[axis - 1]
+    if b.draw.chance("gather", 25):
+        places = b.draw.rng("places").permutation(size)
+        made = b.put("Gather", x, b.constant(places, np.int64), axis=axis)
+        return replace(made, scale=None, uniform=x.uniform)
     step = b.draw.pick("step", [1, 2], [4, 1])
     start = b.draw.number("start", 0, size - 1)
     end = b.draw.pick("end", [2**31, size, -1] if start < size - 1 else [2**31])

@@ -117,10 +117,10 @@ def random_plan(rng, layers, used):
     return Plan("pynq-z2", 100.0, tuple(plans))
 
 
-def random_case(number, graph, used):
+def random_case(number, graph, used, plan_of=random_plan):
     rng = np.random.default_rng(number)
     layers = layers_of(graph)
-    design = build_design(layers, random_plan(rng, layers, used), int(rng.choice([8, 32, 64, 128])))
+    design = build_design(layers, plan_of(rng, layers, used), int(rng.choice([8, 32, 64, 128])))
     # not number % 3: tests take their kinds by number, and the kinds may be a multiple of 3
     dialect = ("vitis", "vivado", "vitis2020")[(number + number // 3) % 3]
     options = HlsOptions(f"random {number}", "network", dialect, {}, {}, {}, 1)

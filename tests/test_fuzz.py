@@ -19,7 +19,7 @@ EVERY_OPERATION = {
     *("Div", "Concat", "Split", "Slice", "Pad", "Flatten", "Reshape", "Transpose", "Resize", "DepthToSpace"),
     *("SpaceToDepth", "LeakyRelu", "PRelu", "Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Gelu"),
     *("Erf", "Elu", "Softplus", "Sign", "BatchNormalization", "ReduceMean", "ReduceSum", "ReduceMax", "Gemm"),
-    *("MatMul", "BipolarQuant", "Quant", "Squeeze", "Unsqueeze", "Upsample"),
+    *("MatMul", "BipolarQuant", "Quant", "Squeeze", "Unsqueeze", "Upsample", "Gather"),
 }
 
 

@@ -29,7 +29,7 @@ from flow.frontend.importer import import_proto
 from flow.ir.dataflow import Dense, Flatten, Source, execute, infer_types, verify_dataflow
 from flow.ir.graph import Graph
 from flow.ir.input_type import parse_input_type
-from flow.ir.model import verify_model
+from flow.ir.model_rules import verify_model
 from flow.ir.near_ties import activation_quantizers
 from flow.ir.reference import Evaluation
 from flow.ir.types import Bipolar, IntType

@@ -28,9 +28,8 @@ from flow.ir.model import (
     Reduce,
     Softmax,
     constants,
-    infer_shapes,
-    verify_model,
 )
+from flow.ir.model_rules import infer_shapes, verify_model
 from flow.ir.near_ties import activation_quantizers
 from flow.ir.numbers import to_float
 from flow.ir.reference import Evaluation

@@ -8,7 +8,8 @@ from flow.api.compile import Compiled, chosen_input_type, compile_model
 from flow.api.names import layer_labels, layer_origins
 from flow.errors import OptionError, UnsupportedModelError
 from flow.frontend.importer import import_model
-from flow.ir.model import Conv, Input, MatMul, QuantizedConstant, infer_shapes
+from flow.ir.model import Conv, Input, MatMul, QuantizedConstant
+from flow.ir.model_rules import infer_shapes
 from flow.ir.types import type_of_values
 from flow.plan.layers import Layer, layers_of
 from flow.report.assemble import describe

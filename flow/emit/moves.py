@@ -82,18 +82,23 @@ def add_pixel_shuffle(text: SimpleNamespace, process: LayerProcess, options: Hls
 
 def add_channel_shuffle(text: SimpleNamespace, process: LayerProcess, options: HlsOptions) -> None:
     """The channels of every pixel in another order."""
-    layer = process.layer
+    layer, lanes = process.layer, process.in_lanes
     assert isinstance(layer.op, ChannelShuffle)
     add_layer(text, process)
     order = np.array(layer.op.order)
+    words, whole = len(order) // lanes, layer.op.run % lanes == 0 and lanes < len(order)
+    places = order[::lanes] // lanes if whole else order
     constant = f"{text.identifier}_order"
-    text.tables.append(table(constant, "where each channel comes from", order, IntType.holding(0, len(order) - 1)))
+    what = "word" if whole and lanes > 1 else "channel"
+    text.tables.append(table(constant, f"where each {what} comes from", places, IntType.holding(0, len(places) - 1)))
     text.header = _header(process, options, f"{shape_text(layer.x.shape)}, its channels in another order")
     vars(text).update(
         order=constant,
         iterations=process.cycles,
         in_words=process.in_words,
-        words=len(order) // process.in_lanes,
+        words=words,
+        whole=whole,
+        pixels=min(layer.positions, 2),
         channels=len(order),
     )
 

@@ -13,11 +13,22 @@ from flow.ir.model import BatchNorm, Binary, BinaryKind, Constant, MatMul, Resha
 def matmul(context: Context, node: onnx.NodeProto, attributes: Attributes) -> None:
     x, weight = node.input[0], node.input[1]
     if x not in context.moving and weight in context.moving:
-        raise Refused("the constant is its left operand", "write x @ weight, as torch.nn.Linear does")
+        _from_the_left(context, node.output[0], x, weight)
+        return
     context.activation(x)
     if weight in context.moving:
         raise Refused("it multiplies two activations", "only products with constant weights are supported")
     _product(context, node.output[0], x, context.operand(weight))
+
+
+def _from_the_left(context: Context, output: str, weight: str, x: str) -> None:
+    """``weight @ x``, the transposed ``x.T @ weight.T``."""
+    if len(context.shapes[context.operand(weight)]) != 2 or len(context.shapes[x]) != 2:
+        shapes = f"{list(context.shapes[weight])} by {[1, *context.shapes[x]]}"
+        raise Refused(f"it multiplies {shapes}", "from the left a matrix can be multiplied by a matrix for each frame")
+    turned = context.transposed(f"{output}:turned", x, (1, 0))
+    _product(context, f"{output}:product", turned, context.transposed(f"{output}:weight", weight, (1, 0)))
+    context.transposed(output, f"{output}:product", (1, 0))
 
 
 def _product(context: Context, output: str, x: str, weight: str) -> None:

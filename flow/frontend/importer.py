@@ -14,7 +14,8 @@ from flow.frontend.context import Context, Refused
 from flow.frontend.handlers import handler_of
 from flow.frontend.patterns import with_functions
 from flow.ir.graph import Graph
-from flow.ir.model import Input, ModelGraph, ModelOp, verify_model
+from flow.ir.model import Input, ModelGraph, ModelOp
+from flow.ir.model_rules import verify_model
 
 _QUANTIZERS = {"Quant", "IntQuant", "BipolarQuant", "QuantizeLinear", "DequantizeLinear"}
 _INTEGER_OPS = {"Clip", "DequantizeLinear"}

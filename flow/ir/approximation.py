@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flow.ir.erf import erf
 from flow.ir.model import BatchNorm, BinaryKind, UnaryKind
@@ -77,6 +78,16 @@ def negated(x: Approximation) -> Approximation:
     return Approximation(-x.value, x.error, x.lsb)
 
 
+def _is_zero(x: Approximation) -> NDArray[np.bool_]:
+    """Where zero is exact: without it every element of a frame of zeros would be left for exact arithmetic."""
+    return np.asarray((x.value == 0) & (x.error == 0))
+
+
+def _where_zero(x: Approximation, zero: NDArray[np.bool_]) -> Approximation:
+    """Without an error where the result is zero for certain."""
+    return Approximation(x.value, np.where(zero, 0.0, x.error), x.lsb)
+
+
 class Arithmetic:
     """Operations in an arithmetic of so many significand bits, their errors bounded."""
 
@@ -115,7 +126,11 @@ class Arithmetic:
                 return self.power(x, float(y.value.reshape(-1)[0]))
 
     def sum(self, x: Approximation, y: Approximation) -> Approximation:
-        return self.rounded(x.value + y.value, common_lsb(x.lsb, y.lsb), lambda: x.error + y.error)
+        made = self.rounded(x.value + y.value, common_lsb(x.lsb, y.lsb), lambda: x.error + y.error)
+        if not np.any(made.error):
+            return made
+        error = np.where(_is_zero(y), x.error, np.where(_is_zero(x), y.error, made.error))
+        return Approximation(made.value, error, made.lsb)
 
     def product(self, x: Approximation, y: Approximation) -> Approximation:
         lsb = None if x.lsb is None or y.lsb is None else x.lsb + y.lsb
@@ -123,7 +138,8 @@ class Arithmetic:
         def error() -> Reals:
             return np.abs(x.value) * y.error + x.error * np.abs(y.value) + x.error * y.error
 
-        return self.rounded(x.value * y.value, lsb, error)
+        made = self.rounded(x.value * y.value, lsb, error)
+        return _where_zero(made, _is_zero(x) | _is_zero(y)) if np.any(made.error) else made
 
     def quotient(self, x: Approximation, y: Approximation) -> Approximation:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -138,7 +154,8 @@ class Arithmetic:
                 spread = (x.error + np.abs(value) * y.error) / np.maximum(np.abs(y.value) - y.error, 0.0)
             return np.nan_to_num(spread, nan=np.inf)
 
-        return self.rounded(value, lsb, error)
+        made = self.rounded(value, lsb, error)
+        return _where_zero(made, _is_zero(x) & (np.abs(y.value) > y.error)) if np.any(made.error) else made
 
     def power(self, x: Approximation, exponent: float) -> Approximation:
         """``x ** exponent`` for an integer exponent or one half."""

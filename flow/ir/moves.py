@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -167,12 +168,22 @@ class PixelUnshuffle(Node):
 
 @dataclass(frozen=True, eq=False)
 class ChannelShuffle(Node):
-    """The channels in another order: channel ``i`` is channel ``order[i]`` of the input."""
+    """The channels in another order: channel ``i`` is channel ``order[i]`` of the input.
+
+    With all elements of a frame as the channels of one position it is any transposition.
+    """
 
     operands: ClassVar[tuple[str, ...]] = ("x",)
 
     x: str
     order: tuple[int, ...]
+
+    @cached_property
+    def run(self) -> int:
+        """So many channels stay side by side: words of as many, or of a divisor of it, move as they are."""
+        order = np.array(self.order)
+        starts = np.flatnonzero(np.diff(order, prepend=order[0]) != 1)  # runs tile the input as they tile the result
+        return int(np.gcd.reduce([order.size, *starts]))
 
     def infer(self, x: TensorType) -> TensorType:
         if x.lo.size == 1:

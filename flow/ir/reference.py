@@ -58,8 +58,8 @@ from flow.ir.model import (
     Unary,
     Upsample,
     constants,
-    infer_shapes,
 )
+from flow.ir.model_rules import infer_shapes
 from flow.ir.numbers import Number
 from flow.ir.rounding import distance_to_boundary, round_array
 from flow.ir.sliding import convolved, over_taps, repeated, spread
@@ -327,7 +327,7 @@ class Evaluation:
             return quantize_array(node, position.value).astype(np.int64)
         # decided in float64 even where the bound is for float32: the position itself is float64
         error = position.error if self.precision == DOUBLE else self._double_error(node.name)
-        margin = error + np.spacing(np.abs(position.value))
+        margin = np.where(error > 0, error + np.spacing(np.abs(position.value)), 0.0)
         low = quantize_array(node, position.value - margin)
         high = quantize_array(node, position.value + margin)
         levels = high.astype(np.int64)

@@ -44,8 +44,8 @@ from flow.ir.model import (
     Unary,
     Upsample,
     constants,
-    infer_shapes,
 )
+from flow.ir.model_rules import infer_shapes
 from flow.ir.types import Reals
 
 _ANY_ORDER = (

@@ -3,7 +3,8 @@
 
 import math
 
-from flow.ir.model import Clip, ModelGraph, ModelOp, Reshape, Shape, Transpose, Unary, infer_shapes
+from flow.ir.model import Clip, ModelGraph, ModelOp, Reshape, Shape, Transpose, Unary
+from flow.ir.model_rules import infer_shapes
 
 
 def drop_identities(graph: ModelGraph) -> ModelGraph:

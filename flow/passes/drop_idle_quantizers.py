@@ -25,8 +25,8 @@ from flow.ir.model import (
     Transpose,
     Upsample,
     constants,
-    infer_shapes,
 )
+from flow.ir.model_rules import infer_shapes
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,18 +15,8 @@ from typing import TypeAlias
 import numpy as np
 
 from flow.ir.graph import Graph
-from flow.ir.model import (
-    DepthToSpace,
-    ModelGraph,
-    ModelOp,
-    Permute,
-    Reshape,
-    Shape,
-    SpaceToDepth,
-    Transpose,
-    constants,
-    infer_shapes,
-)
+from flow.ir.model import DepthToSpace, ModelGraph, ModelOp, Permute, Reshape, Shape, SpaceToDepth, Transpose, constants
+from flow.ir.model_rules import infer_shapes
 
 _Move: TypeAlias = Reshape | Transpose | Permute | DepthToSpace | SpaceToDepth
 Parts: TypeAlias = tuple[int, ...]

@@ -260,6 +260,7 @@ class _Integerizer:
         self.b.add(Source(node.name, self.b.shapes[node.name], node.element, np.array([lo]), np.array([hi])))
 
     def _step(self, node: Quantizer, leaf: str) -> None:
+        leaf = self.b.in_order(leaf, node.x, node)
         segment, shape = self._segment(leaf, node)
         size = prod(shape)
         lo, hi = over_channels(self.b.types[leaf], size)
@@ -299,12 +300,6 @@ class _Integerizer:
         chain = self.b.between(leaf, node.name)
         moving = list(self.b.chain(leaf, node.name))
         for each in moving:
-            if isinstance(each, Transpose):
-                raise refused(
-                    node,
-                    f"the activations are transposed ('{each.name}') between a sum and its quantiser",
-                    "transpose behind the quantiser, or on the input",
-                )
             if isinstance(each, Softmax):
                 raise refused(node, "a softmax stands before it", "softmax is possible as the last step only")
         reshaped = {n.name: n.x for n in moving if isinstance(n, Reshape)}

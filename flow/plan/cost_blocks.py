@@ -91,17 +91,18 @@ def row_buffer(words: int, word_bits: int) -> Resources:
     return buffer(words, word_bits)
 
 
-def shuffled_pixel(words: int, lanes: int, bits: int) -> Resources:
-    """Two pixels of so many words whose values leave in another order; unmeasured.
+def shuffled_pixels(pixels: int, words: int, lanes: int, bits: int, *, whole: bool) -> Resources:
+    """One or two pixels of so many words whose values leave in another order; unmeasured.
 
-    One lane reads a memory where a table says. Several lanes read registers, each through a multiplexer with an
-    input for each word of both pixels; a LUT of a tree of them takes three inputs away. A pixel in one word is wires.
+    Where words move as a whole they are read from a memory where a table says. Else the lanes read registers, each
+    through a multiplexer with an input for each word of the pixels; a LUT of a tree of them takes three inputs away.
+    A pixel in one word is wires.
     """
     if words == 1:
         return Resources.zero()
-    if lanes == 1:
-        return buffer(2 * words, bits) + small_rom(words, (words - 1).bit_length())
-    selected = 2 * words  # of either pixel
+    if whole:
+        return buffer(pixels * words, lanes * bits) + small_rom(words, (words - 1).bit_length())
+    selected = pixels * words
     return amount(lanes * bits * (selected - 1) / 3, selected * lanes * bits)
 
 

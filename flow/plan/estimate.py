@@ -123,7 +123,8 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
             row = layer.x.size // layer.x.shape[0] // pe
             return {"move": blocks.move(word_bits), "row_buffer": blocks.row_buffer(2 * row, word_bits)}
         case ChannelShuffle():
-            pixel = blocks.shuffled_pixel(layer.outputs // pe, pe, layer.y.element.bits)
+            pixels, whole = min(layer.positions, 2), layer.op.run % pe == 0
+            pixel = blocks.shuffled_pixels(pixels, layer.outputs // pe, pe, layer.y.element.bits, whole=whole)
             return {"move": blocks.move(word_bits), "pixel_buffer": pixel}
 
 

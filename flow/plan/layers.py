@@ -68,6 +68,7 @@ _KINDS: Mapping[type[LayerOp], str] = {
     PixelUnshuffle: "pixel_unshuffle",
     ChannelShuffle: "channel_shuffle",
 }
+_MOST_REGISTERS = 512  # values that several lanes take in any order
 _AXES = 3  # of a selection: height, width, channels
 
 
@@ -210,6 +211,8 @@ class Layer:
                 return divisors(common) if step[-1] == 1 else [1]
             case PixelUnshuffle():
                 return divisors(self.x.shape[-1])
+            case ChannelShuffle(order=order) if len(order) > _MOST_REGISTERS:
+                return divisors(self.op.run)  # words that move as a whole, in a memory
             case PixelShuffle(depth_last=False):
                 return [1]  # neighbours in a word would go to different pixels
             case _:

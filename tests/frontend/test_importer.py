@@ -224,7 +224,7 @@ REFUSED = [
         "it has one bit, unsigned and narrow: only the level 0",
     ),
     (node("Quant", "q q z b", "y"), {}, "its scale ('q') is computed, not constant"),
-    (node("MatMul", "w q", "y"), {"w": W.T}, "the constant is its left operand"),
+    (node("MatMul", "w q", "y"), {"w": W.T}, f"it multiplies {list(W.T.shape)} by [1, 4]"),
     (node("MatMul", "q q", "y"), {}, "it multiplies two activations"),
     (node("MatMul", "q w", "y"), {"w": np.ones((3, 2))}, "it multiplies [1, 4] by [3, 2]"),
     (node("Gemm", "q w", "y", transA=1), {"w": W}, "transA=1 would mix frames of a batch"),

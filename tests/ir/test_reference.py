@@ -216,6 +216,17 @@ def test_decisions_that_float64_gets_wrong():
     assert run_of(sigmoid, ceil, feed=np.array([[-1e300, 1e300]])).decisions["q"].levels.tolist() == [[1, 1]]
 
 
+def test_zero_divided_is_zero_and_needs_no_decision(monkeypatch):
+    """Of frames of zeros every element would lie on the boundary of a quantiser that rounds up."""
+    decided = []
+    monkeypatch.setattr(Evaluation, "decide", lambda _, node, index: decided.append(index) or 1)
+    ceil = quant("q", "x", 0.3, zero=2.0, rounding=Rounding.CEIL)
+    run = run_of(ceil, feed=np.array([[0.0, 1e-3]]))
+    assert run.decisions["q"].levels.tolist() == [[2, 3]]
+    assert decided == []
+    assert run.decisions["q"].error[0, 0] == 0 < run.decisions["q"].error[0, 1]
+
+
 def test_without_decisions_levels_are_those_of_float64():
     floor = quant("q", "t", rounding=Rounding.FLOOR)
     run = run_of(Unary("t", "tanh", "x"), floor, feed=np.array([[700.0, 1.0]]), decide=False)

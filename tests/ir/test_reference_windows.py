@@ -28,8 +28,8 @@ from flow.ir.model import (
     SpaceToDepth,
     Transpose,
     Upsample,
-    infer_shapes,
 )
+from flow.ir.model_rules import infer_shapes
 from flow.ir.reference import DOUBLE, SINGLE, Evaluation, Levels
 from flow.ir.rounding import Rounding
 from flow.ir.window import Window

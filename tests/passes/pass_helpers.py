@@ -14,7 +14,8 @@ from flow.ir.dataflow import (
     verify_dataflow,
 )
 from flow.ir.graph import Graph
-from flow.ir.model import BipolarQuant, Quant, verify_model
+from flow.ir.model import BipolarQuant, Quant
+from flow.ir.model_rules import verify_model
 from flow.ir.rounding import Rounding
 from flow.ir.text import print_graph
 from flow.ir.types import Bipolar, IntType, parse_type

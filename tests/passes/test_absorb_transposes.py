@@ -28,9 +28,8 @@ from flow.ir.model import (
     Transpose,
     Unary,
     Upsample,
-    infer_shapes,
-    verify_model,
 )
+from flow.ir.model_rules import infer_shapes, verify_model
 from flow.ir.reference import Evaluation
 from flow.ir.rounding import Rounding
 from flow.ir.window import Window

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from flow.ir.graph import Graph
-from flow.ir.model import DepthToSpace, Input, Permute, Reshape, SpaceToDepth, Transpose, verify_model
+from flow.ir.model import DepthToSpace, Input, Permute, Reshape, SpaceToDepth, Transpose
+from flow.ir.model_rules import verify_model
 from flow.ir.reference import Evaluation
 from flow.passes.find_shuffles import find_shuffles
 

@@ -30,8 +30,8 @@ from flow.ir.model import (
     Transpose,
     Unary,
     Upsample,
-    verify_model,
 )
+from flow.ir.model_rules import verify_model
 from flow.ir.reference import Evaluation
 from flow.ir.rounding import Rounding
 from flow.ir.window import Window
@@ -161,12 +161,27 @@ def test_transposed_convolutions_of_channels_with_unlike_scales(kernel):
     )
 
 
+@pytest.mark.parametrize("zero", [3.0, -2.0, np.array([0.0, 1.0, -3.0, 7.0])])
+def test_transposed_convolutions_of_what_has_a_zero_point(zero):
+    """The zero point is taken off first: each phase would add it with weights of its own."""
+    kinds = assert_exact(
+        Input("x", (3, 4, 4)),
+        quant("a", "x", zero=zero),
+        weights("w", 3, 3, 4, 3),
+        ConvTranspose("c", "a", "w", Window((3, 3), (2, 2), (1, 1), (0, 0), (0, 0)), 1),
+        quant("y", "c", 0.61),
+    )
+    assert kinds[1] == "Step"
+
+
 def test_phases_with_unlike_offsets_are_refused():
     nodes = (
         Input("x", (3, 4, 4)),
-        quant("a", "x", zero=3.0),
-        weights("w", 3, 3, 4, 3),
-        ConvTranspose("c", "a", "w", Window((3, 3), (2, 2), (1, 1), (0, 0), (0, 0)), 1),
+        quant("a", "x"),
+        Constant("k", np.array(0.1)),
+        Binary("b", "add", "a", "k"),
+        weights("w", 2, 2, 4, 3),
+        ConvTranspose("c", "b", "w", Window((2, 2), (2, 2), (1, 1), (0, 0), (0, 0)), 1),
         quant("y", "c", 0.61),
     )
     with pytest.raises(UnsupportedModelError, match="its phases have unlike offsets"):
@@ -292,15 +307,15 @@ REFUSED = {
     ),
     "a join along the height": (
         (*IMAGE, quant("b", "a", 0.5), Concat("c", ("a", "b"), 0), Unary("r", "relu", "c"), quant("y", "r")),
-        "it joins along another axis than the channels",
+        "it joins tensors of unlike scales along another axis than the channels",
     ),
     "a constant among channels": (
         (*IMAGE, Constant("k", np.ones((4, 4, 1))), Concat("c", ("a", "k"), 2), quant("y", "c")),
         "it joins the constant 'k'",
     ),
-    "a sum over the width": (
-        (*IMAGE, Reduce("r", "a", "sum", (1,), True), quant("y", "r")),
-        "it takes the sum over axes",
+    "the greatest channel": (
+        (*IMAGE, Reduce("r", "a", "max", (2,), True), quant("y", "r")),
+        "it takes the max over axes",
     ),
     "channels repeated": (
         (*IMAGE, Upsample("u", "a", (1, 1, 2)), Unary("r", "relu", "u"), quant("y", "r")),

@@ -22,8 +22,8 @@ from flow.ir.model import (
     Slice,
     Unary,
     Upsample,
-    verify_model,
 )
+from flow.ir.model_rules import verify_model
 from flow.ir.reference import Evaluation
 from flow.ir.rounding import Rounding
 from flow.ir.window import Window

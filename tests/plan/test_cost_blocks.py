@@ -126,8 +126,11 @@ def test_depthwise_takes_a_rom_for_each_lane():
 
 
 def test_a_pixel_in_another_order_is_wires_a_memory_or_registers():
-    assert blocks.shuffled_pixel(1, 8, 4) == Resources.zero()
-    memory, registers = blocks.shuffled_pixel(64, 1, 4), blocks.shuffled_pixel(4, 2, 4)
+    assert blocks.shuffled_pixels(2, 1, 8, 4, whole=False) == Resources.zero()
+    memory = blocks.shuffled_pixels(2, 64, 1, 4, whole=True)
+    registers = blocks.shuffled_pixels(2, 4, 2, 4, whole=False)
     assert registers.ff == 2 * 4 * 2 * 4  # two pixels of four words of two values of four bits
     assert memory.ff < 2 * 64 * 4
     assert min(memory.lut, registers.lut) > 0
+    frame = blocks.shuffled_pixels(1, 8192, 2, 9, whole=True)
+    assert frame.bram18 == 8 + 8  # 8192 words of 18 bits; of the 13 bits of a place two columns of nine

@@ -3,11 +3,12 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 
 from flow.errors import OptionError
-from flow.ir.dataflow import DataflowOp, Flatten, TensorType
+from flow.ir.dataflow import NEVER, ChannelShuffle, DataflowOp, Flatten, Step, TensorType, over_channels
 from flow.ir.graph import Graph
 from flow.ir.model import (
     BatchNorm,
@@ -22,14 +23,15 @@ from flow.ir.model import (
     Transpose,
     Unary,
     constants,
-    infer_shapes,
 )
+from flow.ir.model_rules import infer_shapes
 from flow.ir.reference import Evaluation
-from flow.ir.types import MAX_BITS, IntType
+from flow.ir.types import MAX_BITS, Ints, IntType
 from flow.passes.integers.encoding import Encoding
 from flow.passes.integers.weights import refused, title
 
 ADD_QUANT = "put a quantiser (QuantReLU, QuantIdentity) there"
+_MOST_CENTRED = 1 << 16  # boundaries of a step function that takes the zero point off
 WIDEST = IntType(MAX_BITS, signed=True)
 
 
@@ -132,15 +134,61 @@ class Builder:
 
         The chain behind the integers may scale and shift each channel, and change the shape.
         """
-        leaf = self.quantized_leaf(node, x)
+        leaf = self.in_order(self.quantized_leaf(node, x), x, node)
         chain = list(self.chain(leaf, x))
-        if any(isinstance(each, Transpose) for each in chain):
-            raise refused(node, "its input is transposed", "transpose in front of a dense layer, or on the input")
         encoding = self.affine(leaf, x, node)
         shape, made = self.shapes[x], self.types[leaf].shape
-        if any(isinstance(each, Reshape) for each in chain) and _ranked(made, len(shape)) != _ranked(shape, len(made)):
+        reshaped = any(isinstance(each, Reshape) for each in chain)
+        if reshaped and (len(made) < len(shape) or _ranked(made, len(shape)) != _ranked(shape, len(made))):
             return self.shaped(leaf, shape, node), encoding
         return leaf, encoding
+
+    def in_order(self, leaf: str, x: str, node: ModelOp) -> str:
+        """The integer tensor ``leaf``, or one whose elements lie as behind the last transposition up to ``x``."""
+        chain = list(self.chain(leaf, x))
+        last = next((each.name for each in reversed(chain) if isinstance(each, Transpose)), None)
+        if last is None:
+            return leaf
+        if last not in self.types:
+            encoding = self.affine(leaf, last, node)
+            self.reorder(last, leaf, self.places(leaf, last).reshape(-1), self.shapes[last])
+            self.encodings[last] = encoding
+        return last
+
+    def places(self, leaf: str, x: str) -> Ints:
+        """For each element of ``x`` its place in ``leaf``, behind reshapes and transpositions."""
+        place = np.arange(prod(self.shapes[leaf])).reshape(self.shapes[leaf])
+        for each in self.chain(leaf, x):
+            if isinstance(each, Reshape):
+                place = place.reshape(each.shape)
+            elif isinstance(each, Transpose):
+                place = place.transpose(each.order)
+        return place
+
+    def reorder(self, name: str, tensor: str, place: Ints, shape: Shape) -> None:
+        """``name`` has at each element what ``tensor`` has at ``place``: the smallest parts that do not mix."""
+        size = next(n for n in range(1, place.size + 1) if place.size % n == 0 and _repeats(place, n))
+        if size > 1:
+            self.add(Flatten(f"{name}:parts", tensor, (place.size // size, size)))
+            tensor = f"{name}:elements"
+            self.add(ChannelShuffle(tensor, f"{name}:parts", tuple(place[:size].tolist())))
+        self.add(Flatten(name, tensor, shape))
+
+    def centred(self, tensor: str, encoding: Encoding, node: ModelOp) -> tuple[str, Encoding] | None:
+        """The integers less those that stand for zero: a step function; None where no integers do, or for wide sums."""
+        channels = max(len(encoding.scale), len(encoding.offset))
+        scale, offset = encoding.channels(channels)
+        exact = [-o / s for s, o in zip(scale, offset, strict=True)]
+        lo, hi = over_channels(self.types[tensor], channels)
+        if any(zero.denominator > 1 for zero in exact) or int((hi - lo).max()) * channels > _MOST_CENTRED:
+            return None
+        zero = np.array([int(each) for each in exact])
+        thresholds = lo[:, None] + np.arange(1, int((hi - lo).max()) + 1)
+        thresholds = np.where(thresholds <= hi[:, None], thresholds, NEVER)
+        element = IntType.holding(int((lo - zero).min()), int((hi - zero).max()))
+        made = Step(f"{node.name}:centred", tensor, thresholds, lo - zero, np.ones_like(zero), lo, hi, element)
+        self.add(made)
+        return made.name, Encoding.of(scale, [Fraction(0)])
 
     def affine(self, leaf: str, x: str, node: ModelOp) -> Encoding:
         """What the integers of ``leaf`` stand for at ``x``, for each channel of ``x``."""
@@ -179,6 +227,12 @@ def _irrational(moving: list[ModelOp]) -> tuple[str, str]:
         "put a quantiser (QuantIdentity) behind each batch norm, before what joins them, or merge batch norms into "
         "their convolutions before the export (brevitas.nn.utils.merge_bn)",
     )
+
+
+def _repeats(place: Ints, size: int) -> bool:
+    """Whether every part of so many elements has its own elements, all parts in the same order."""
+    parts = place.reshape(-1, size)
+    return bool((parts == parts[0] + size * np.arange(len(parts))[:, None]).all())
 
 
 def _ranked(shape: Shape, rank: int) -> Shape:

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from flow.ir.dataflow import Concatenation, Gate, Sum
+from flow.ir.dataflow import Concatenation, Flatten, Gate, Sum
 from flow.ir.model import Binary, Concat
 from flow.ir.types import MAX_BITS
 from flow.passes.integers.builder import ADD_QUANT, WIDEST, Builder
@@ -81,15 +81,29 @@ def _gate(b: Builder, node: Binary, x: str, first: Encoding, y: str, second: Enc
 
 
 def concat(b: Builder, node: Concat) -> None:
-    """Channels of several tensors; each keeps its scale."""
-    if node.axis != len(b.shapes[node.name]) - 1:
-        raise refused(node, "it joins along another axis than the channels", "join channels")
+    """Channels of several tensors, each of which keeps its scale; or along another axis tensors of the same scales."""
     for name in node.xs:
         if name in b.parameters:
             raise refused(node, f"it joins the constant '{name}'", "join activations only, or pad with Pad")
     parts = [b.integers(name, node) for name in node.xs]
+    if node.axis != len(b.shapes[node.name]) - 1:
+        _stack(b, node, parts)
+        return
     sizes = [b.shapes[name][-1] for name in node.xs]
     scale, offset = ([v for (_, e), n in zip(parts, sizes, strict=True) for v in e.channels(n)[i]] for i in (0, 1))
     rank = max(len(b.types[tensor].shape) for tensor, _ in parts)
     tensors = [b.of_rank(tensor, rank, node) for tensor, _ in parts]
     b.give(node, Concatenation(node.name, tuple(tensors)), Encoding.of(scale, offset))
+
+
+def _stack(b: Builder, node: Concat, parts: list[tuple[str, Encoding]]) -> None:
+    """Along another axis than the channels: what lies behind the axis is one channel after the other for that."""
+    encoding = parts[0][1]
+    if any(other != encoding for _, other in parts):
+        why = "it joins tensors of unlike scales along another axis than the channels"
+        raise refused(node, why, "quantise them with one scale")
+    shape, rows = b.shapes[node.name], prod(b.shapes[node.name][: node.axis])
+    flat = [b.shaped(tensor, (rows, b.types[tensor].size // rows), node) for tensor, _ in parts]
+    name = f"{node.name}:rows"
+    b.add(Concatenation(name, tuple(flat)))
+    b.give(node, Flatten(node.name, name, shape), encoding)

@@ -2,6 +2,9 @@
 """What moves values about and changes none."""
 
 from fractions import Fraction
+from math import prod
+
+import numpy as np
 
 from flow.ir.dataflow import ChannelShuffle, Padding, PixelShuffle, PixelUnshuffle, Repeat, Selection
 from flow.ir.model import DepthToSpace, Pad, Permute, Slice, SpaceToDepth, Upsample
@@ -70,12 +73,16 @@ def space_to_depth(b: Builder, node: SpaceToDepth) -> None:
 
 
 def permute(b: Builder, node: Permute) -> None:
-    """Channels in another order."""
+    """Channels, or what lies along another axis, in another order."""
     tensor, encoding = b.integers(node.x, node)
-    if node.axis != len(b.shapes[node.x]) - 1:
-        raise refused(node, "it reorders another axis than the channels", "reorder channels only")
-    scale, offset = ([values[i] for i in node.order] for values in encoding.channels(len(node.order)))
-    b.give(node, ChannelShuffle(node.name, tensor, node.order), Encoding.of(scale, offset))
+    shape, order = b.shapes[node.x], np.array(node.order)
+    if node.axis == len(shape) - 1:
+        scale, offset = ([values[i] for i in node.order] for values in encoding.channels(len(node.order)))
+        b.give(node, ChannelShuffle(node.name, tensor, node.order), Encoding.of(scale, offset))
+        return
+    place = np.arange(prod(shape)).reshape(shape).take(order, node.axis)
+    b.reorder(node.name, tensor, place.reshape(-1), shape)
+    b.leaf[node.name], b.encodings[node.name] = node.name, encoding
 
 
 def _last_two(values: tuple[int, ...], fill: int) -> tuple[int, int]:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pools and reductions on integers."""
 
+from dataclasses import replace
 from fractions import Fraction
 from math import prod
 
 import numpy as np
 
-from flow.ir.dataflow import Dense, Pooling
+from flow.ir.dataflow import Dense, Flatten, Pooling
 from flow.ir.model import ModelOp, Reduce
 from flow.ir.window import Window
 from flow.passes.integers.builder import ADD_QUANT, WIDEST, Builder
@@ -15,8 +16,15 @@ from flow.passes.integers.products import lifted_window, narrowest
 from flow.passes.integers.weights import Weights, integer_product, refused
 
 
-def pool(b: Builder, node: ModelOp, kind: str, window: Window, *, whole: bool, share: bool = True) -> None:
-    """The greatest value, the mean or the sum of every window.
+def pool(b: Builder, node: ModelOp, kind: str, window: Window, *, whole: bool) -> None:
+    """The greatest value or the mean of every window."""
+    b.give(node, *_pooled(b, node, kind, window, whole=whole))
+
+
+def _pooled(
+    b: Builder, node: ModelOp, kind: str, window: Window, *, whole: bool, share: bool = True
+) -> tuple[Pooling, Encoding]:
+    """The greatest value, the mean or the sum of every window, and what its integers stand for.
 
     Args:
         b: The graph so far.
@@ -34,8 +42,7 @@ def pool(b: Builder, node: ModelOp, kind: str, window: Window, *, whole: bool, s
         pad = int(b.types[tensor].lo.min())
         if not encoding.uniform and window.pads:
             pad = int(b.types[tensor].element.min)
-        b.give(node, Pooling(node.name, tensor, "max", window, pad), encoding)
-        return
+        return Pooling(node.name, tensor, "max", window, pad), encoding
     zero = encoding.level_of(Fraction(0))
     if window.pads and not whole:
         raise refused(
@@ -49,16 +56,21 @@ def pool(b: Builder, node: ModelOp, kind: str, window: Window, *, whole: bool, s
     made = Encoding.of(
         (s / taps if share else s for s in encoding.scale), (o if share else o * taps for o in encoding.offset)
     )
-    b.give(node, Pooling(node.name, tensor, "sum", window, zero or 0), made)
+    return Pooling(node.name, tensor, "sum", window, zero or 0), made
 
 
 def reduce(b: Builder, node: Reduce) -> None:
-    """Over all positions: a pool of one window; over the channels: a product with ones."""
+    """Over positions: a pool whose windows are as long as the axes; over the channels: a product with ones."""
     shape = b.shapes[node.x]
-    spatial = tuple(range(len(shape) - 1))
-    if node.axes == spatial and spatial and len(shape) <= 3:
-        window = Window.of(shape[:-1], shape[:-1])
-        pool(b, node, "max" if node.kind == "max" else "mean", window, whole=True, share=node.kind == "mean")
+    if len(shape) - 1 not in node.axes and len(shape) in (2, 3):
+        sizes = tuple(size if axis in node.axes else 1 for axis, size in enumerate(shape[:-1]))
+        window, wanted = Window.of(sizes, sizes), b.shapes[node.name]
+        made, encoding = _pooled(b, node, node.kind, window, whole=True, share=node.kind == "mean")
+        if made.infer(b.types[made.x]).shape == (1,) * (3 - len(wanted)) + wanted:
+            b.give(node, made, encoding)
+            return
+        b.add(replace(made, name=f"{node.name}:kept"))
+        b.give(node, Flatten(node.name, f"{node.name}:kept", wanted), encoding)
         return
     if node.axes == (len(shape) - 1,) and node.kind != "max":
         tensor, inputs = b.integers(node.x, node)
@@ -71,5 +83,5 @@ def reduce(b: Builder, node: Reduce) -> None:
     raise refused(
         node,
         f"it takes the {node.kind} over axes {node.axes} of {shape}",
-        "reduce over all positions of an image, or over its channels",
+        "reduce over positions, or over the channels alone (their sum or mean)",
     )

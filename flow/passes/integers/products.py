@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from flow.ir.dataflow import Convolution, Dense, Flatten, PixelShuffle, Selection
-from flow.ir.model import Conv, ConvTranspose, MatMul, ModelOp, Reshape, Shape, Transpose
+from flow.ir.model import Conv, ConvTranspose, MatMul, ModelOp, Shape, Transpose
 from flow.ir.types import Ints
 from flow.ir.window import Window
 from flow.passes.integers.builder import WIDEST, Builder
@@ -66,6 +66,10 @@ def _windowed(
     """
     tensor, inputs = b.integers(node.x, node)
     zero = inputs.level_of(Fraction(0))
+    # a zero point for each channel cannot be padded with, and adds to each phase what its own weights make of it
+    if (window.pads and zero is None) or (phases > 1 and any(inputs.offset)):
+        tensor, inputs = b.centred(tensor, inputs, node) or (tensor, inputs)
+        zero = inputs.level_of(Fraction(0))
     if window.pads and zero is None:
         raise refused(
             node,
@@ -122,16 +126,12 @@ def narrowest(b: Builder, node: ModelOp, made: "Dense | Convolution") -> "Dense 
 
 def _arranged(b: Builder, leaf: str, node: MatMul, weight: Ints) -> tuple[str, Ints]:
     """The tensor that the product reads, and the weights in the order in which it arrives."""
-    moves = [n for n in b.chain(leaf, node.x) if isinstance(n, Reshape | Transpose)]
     wanted = b.shapes[node.x]
-    if any(isinstance(n, Transpose) for n in moves):
-        place = np.arange(prod(b.shapes[leaf])).reshape(b.shapes[leaf])
-        for move in moves:
-            place = place.reshape(move.shape) if isinstance(move, Reshape) else place.transpose(move.order)
-        if len(wanted) != 1:
-            raise refused(node, "its input is transposed and has several positions", "flatten before the layer")
+    if prod(wanted[:-1]) > 1:
+        leaf = b.in_order(leaf, node.x, node)
+    elif any(isinstance(n, Transpose) for n in b.chain(leaf, node.x)):  # the rows of the weights change places
         arranged = np.empty_like(weight)
-        arranged[place.reshape(-1)] = weight
+        arranged[b.places(leaf, node.x).reshape(-1)] = weight
         weight = arranged
     made = b.types[leaf].shape
     if made[-1] == wanted[-1] and prod(made) == prod(wanted) and len(made) >= len(wanted):
