@@ -4,6 +4,7 @@
 from flow.quant.methods.a2q import A2q, A2qPlus
 from flow.quant.methods.base import Method
 from flow.quant.methods.grids import Dorefa, Wrpn
+from flow.quant.methods.hgq import Hgq
 from flow.quant.methods.sinareq import Sinareq
 from flow.quant.methods.sinreq import Sinreq
 from flow.quant.methods.uniform import Uniform
@@ -18,4 +19,5 @@ METHODS: dict[str, type[Method]] = {
     "sinareq": Sinareq,
     "a2q": A2q,
     "a2q+": A2qPlus,
+    "hgq": Hgq,
 }
