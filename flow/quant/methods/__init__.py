@@ -3,6 +3,7 @@
 
 from flow.quant.methods.a2q import A2q, A2qPlus
 from flow.quant.methods.base import Method
+from flow.quant.methods.fdmp import Fdmp
 from flow.quant.methods.grids import Dorefa, Wrpn
 from flow.quant.methods.hgq import Hgq
 from flow.quant.methods.sinareq import Sinareq
@@ -20,4 +21,5 @@ METHODS: dict[str, type[Method]] = {
     "a2q": A2q,
     "a2q+": A2qPlus,
     "hgq": Hgq,
+    "fdmp": Fdmp,
 }
