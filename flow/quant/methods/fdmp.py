@@ -187,7 +187,7 @@ class Fdmp(Method):
         return [p for learned in self._learned() for p in (learned.log_step, learned.log_range)]
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Steps and ranges by a rate that lets widths move over their range; momentum would carry them past a budget."""
+        """Steps and ranges by a rate that lets widths cross their range; momentum would carry them past a budget."""
         rate = min(_REACH * 8 * self.every / ((FREEZE - LEARN) * self.steps), _MOST_RATE)
         own = {"params": self.own_parameters(), "lr": rate, "weight_decay": 0.0, "betas": (0.0, 0.99), "momentum": 0.0}
         return [*super().param_groups(lr), own]
