@@ -3,12 +3,14 @@
 
 from flow.quant.methods.a2q import A2q, A2qPlus
 from flow.quant.methods.base import Method, Task
+from flow.quant.methods.bitat import Bitat
 from flow.quant.methods.exhaustive import Exhaustive
 from flow.quant.methods.fdmp import Fdmp
 from flow.quant.methods.greedy import Greedy
 from flow.quant.methods.grids import Dorefa, Wrpn
 from flow.quant.methods.hgq import Hgq
 from flow.quant.methods.ilp import Ilp
+from flow.quant.methods.po2 import Po2
 from flow.quant.methods.random_search import Random
 from flow.quant.methods.releq import Releq
 from flow.quant.methods.sinareq import Sinareq
@@ -32,4 +34,6 @@ METHODS: dict[str, type[Method]] = {
     "exhaustive": Exhaustive,
     "ilp": Ilp,
     "releq": Releq,
+    "po2": Po2,
+    "bitat": Bitat,
 }
