@@ -4,6 +4,7 @@
 from flow.quant.methods.a2q import A2q, A2qPlus
 from flow.quant.methods.base import Method, Task
 from flow.quant.methods.bitat import Bitat
+from flow.quant.methods.dcq import Dcq
 from flow.quant.methods.exhaustive import Exhaustive
 from flow.quant.methods.fdmp import Fdmp
 from flow.quant.methods.greedy import Greedy
@@ -34,6 +35,7 @@ METHODS: dict[str, type[Method]] = {
     "exhaustive": Exhaustive,
     "ilp": Ilp,
     "releq": Releq,
+    "dcq": Dcq,
     "po2": Po2,
     "bitat": Bitat,
 }
