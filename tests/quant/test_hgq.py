@@ -37,6 +37,11 @@ def test_each_weight_is_rounded_to_its_own_bits(pairs):
         assert width == (steps.bit_length() + 1 if steps else 0)
 
 
+def test_half_a_step_is_rounded_up():
+    point = FinePoint((4,), torch.zeros(4), 8)
+    assert point(torch.tensor([0.5, 2.5, -0.5, -2.5]))[0].tolist() == [1, 3, 0, -2]
+
+
 def test_the_gradient_of_the_bits_is_that_of_the_error():
     weight = torch.tensor([0.3, -1.37, 0.9, 0.01])
     point = FinePoint((4,), torch.tensor([2.0, 3.0, 1.0, 4.0]), 8)
