@@ -77,8 +77,15 @@ def activations(model: nn.Module) -> dict[str, Any]:
 
 
 def weight_bits(layer: Any) -> Tensor:
-    """The whole widths of a layer's weights: one, or a tensor that broadcasts to them."""
+    """The whole widths of a layer's weights: one, or a tensor that broadcasts to them.
+
+    A quantiser whose weights have widths of their own on one grid says them as ``own_bits``: its bit width is that
+    of the grid.
+    """
     with torch.no_grad():
+        quantizer = layer.weight_quant.tensor_quant
+        if hasattr(quantizer, "own_bits"):
+            return quantizer.own_bits(layer.weight).round().to(torch.int64)
         return layer.weight_quant.bit_width().detach().round().to(torch.int64)
 
 

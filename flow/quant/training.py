@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from flow.errors import OptionError, OutputError, TrainingError
 from flow.quant import data, models
 from flow.quant.layers import average_bits, load_state, state_of
-from flow.quant.methods import METHODS, Method
+from flow.quant.methods import METHODS, Method, Task
 from flow.quant.qonnx import export
 from flow.quant.recipe import Recipe, read_recipe
 
@@ -123,6 +123,7 @@ def train(
     if batches == 0:
         raise OptionError(f"a batch of {given.batch} for {len(source.train_x)} frames", "choose a smaller batch")
     steps = given.epochs * batches
+    method.see(_task(given, source, device))
     method.prepare(model, source.train_x[: given.batch].to(device), steps)
     groups = method.param_groups(given.lr)
     run = _Run(model, method, _optimiser(given, groups), [g["lr"] for g in groups], 0, 0.0, 0, 0, [])
@@ -251,6 +252,14 @@ def _task_loss(recipe: Recipe, output: Tensor, x: Tensor, y: Tensor) -> Tensor:
     if recipe.task == "rebuild":
         return nn.functional.mse_loss(output, x.flatten(1))
     return nn.functional.cross_entropy(output, y)
+
+
+def _task(recipe: Recipe, source: data.Dataset, device: torch.device) -> Task:
+    """What methods that search, measure or distil are told: the training data, never the held-out data."""
+    x = source.train_x.to(device)
+    if recipe.task == "rebuild":
+        return Task(x, x.flatten(1), nn.functional.mse_loss)
+    return Task(x, source.train_y.to(device), nn.functional.cross_entropy)
 
 
 def _score(model: nn.Module, recipe: Recipe, source: data.Dataset) -> float:

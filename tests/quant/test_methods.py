@@ -15,7 +15,7 @@ from torch import nn
 from flow import quant
 from flow.errors import OptionError, TrainingError
 from flow.quant.layers import activations, grid_position, load_state, state_of, weight_layers
-from flow.quant.methods import METHODS, Method
+from flow.quant.methods import METHODS, Method, Task
 from flow.quant.methods.grids import Dorefa, DorefaWeights, UnitActivations, Wrpn, WrpnWeights
 from flow.quant.methods.sinareq import Periodic, Sinareq
 from flow.quant.methods.sinreq import Sinreq, off_grid, smooth_step
@@ -25,6 +25,14 @@ from flow.quant.models import build
 STEPS = 240
 X, Y = (torch.from_numpy(a) for a in ((load_digits().data / 16).astype(np.float32), load_digits().target))
 HELD_OUT = slice(1500, None)
+SEARCH = {"choices": [2, 4], "evaluations": 8, "tune": 2}
+QUICK = dict.fromkeys(("greedy", "random", "exhaustive", "ilp", "releq"), SEARCH)
+"""Options of methods that would take too long without."""
+TASK = Task(X[:1500], Y[:1500], nn.functional.cross_entropy)
+
+
+def made(name):
+    return METHODS[name](**QUICK.get(name, {}))
 
 
 def model(**options):
@@ -35,6 +43,7 @@ def model(**options):
 def train(network, method, steps=STEPS, lr=3e-3, first=1, optimiser=None, last=None):
     """The loop that docs/training.md shows; ``first`` and ``last`` are for runs in two parts."""
     if first == 1:
+        method.see(TASK)
         method.prepare(network, X[:8], steps)
     optimiser = optimiser or torch.optim.Adam(method.param_groups(lr))
     network.train()
@@ -67,7 +76,7 @@ def widths(method):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_learns_and_exports(tmp_path, name):
-    network, method = model(), METHODS[name]()
+    network, method = model(), made(name)
     train(network, method)
     method.finalize()
     assert accuracy(network) > 0.8  # chance is 0.1; a float network of this size has 0.93 here
@@ -78,15 +87,16 @@ def test_learns_and_exports(tmp_path, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_run_in_two_parts_is_the_same_run(name):
-    whole, method = model(), METHODS[name]()
+    whole, method = model(), made(name)
     train(whole, method, steps=20)
 
-    first, begun = model(), METHODS[name]()
+    first, begun = model(), made(name)
     optimiser = train(first, begun, steps=20, last=9)
     saved = copy.deepcopy((state_of(first), optimiser.state_dict()))
 
-    second, resumed = model(), METHODS[name]()
+    second, resumed = model(), made(name)
     torch.manual_seed(99)
+    resumed.see(TASK)
     resumed.prepare(second, X[:8], 20)
     load_state(second, saved[0])
     resumed.on_step(9)
@@ -99,7 +109,8 @@ def test_a_run_in_two_parts_is_the_same_run(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_groups_hold_each_parameter_once(name):
-    network, method = model(), METHODS[name]()
+    network, method = model(), made(name)
+    method.see(TASK)
     method.prepare(network, X[:8], STEPS)
     grouped = [id(p) for group in method.param_groups(0.1) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in network.parameters())

@@ -88,3 +88,15 @@ def test_messages(options, message):
     given = {"name": "lenet5", "shape": (1, 28, 28), "outputs": 10, **options}
     with pytest.raises(OptionError, match=message):
         build(given.pop("name"), given.pop("shape"), given.pop("outputs"), **given)
+
+
+@pytest.mark.parametrize("scales", ["channel", "tensor", "pow2"])
+def test_binary_weights_learn(scales):
+    """Quantising leaves the float weights as they are, and they have a gradient."""
+    network = build("mlp", (16,), 4, weight_bits=1, scales=scales, hidden=(8,)).train()
+    weight = network[-1].weight
+    before = weight.detach().clone()
+    network(torch.randn(8, 16)).square().sum().backward()
+    if scales != "pow2":  # there the clipping to a fixed scale is meant
+        assert torch.equal(weight, before)
+    assert float(weight.grad.abs().sum()) > 0

@@ -2,13 +2,23 @@
 """The methods, by the names that recipes use. A method is one file and one line here."""
 
 from flow.quant.methods.a2q import A2q, A2qPlus
-from flow.quant.methods.base import Method
+from flow.quant.methods.base import Method, Task
+from flow.quant.methods.bitat import Bitat
+from flow.quant.methods.dcq import Dcq
+from flow.quant.methods.exhaustive import Exhaustive
+from flow.quant.methods.fdmp import Fdmp
+from flow.quant.methods.greedy import Greedy
 from flow.quant.methods.grids import Dorefa, Wrpn
+from flow.quant.methods.hgq import Hgq
+from flow.quant.methods.ilp import Ilp
+from flow.quant.methods.po2 import Po2
+from flow.quant.methods.random_search import Random
+from flow.quant.methods.releq import Releq
 from flow.quant.methods.sinareq import Sinareq
 from flow.quant.methods.sinreq import Sinreq
 from flow.quant.methods.uniform import Uniform
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS", "Method", "Task"]
 
 METHODS: dict[str, type[Method]] = {
     "uniform": Uniform,
@@ -18,4 +28,14 @@ METHODS: dict[str, type[Method]] = {
     "sinareq": Sinareq,
     "a2q": A2q,
     "a2q+": A2qPlus,
+    "hgq": Hgq,
+    "fdmp": Fdmp,
+    "greedy": Greedy,
+    "random": Random,
+    "exhaustive": Exhaustive,
+    "ilp": Ilp,
+    "releq": Releq,
+    "dcq": Dcq,
+    "po2": Po2,
+    "bitat": Bitat,
 }

@@ -7,24 +7,17 @@ abstracts; the formulas are restated, the code is not theirs). Two things differ
 integers that the compiler finds at each layer's input, and no layer has to hand on a tensor with its type.
 """
 
-import copy
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from flow.api.compile import compile_model
 from flow.errors import OptionError
-from flow.ir.dataflow import Convolution, Dense, infer_types
 from flow.quant.layers import replace_weight_quantizer, weight_bits
 from flow.quant.methods.base import Method
 from flow.quant.methods.grids import Quantised
-from flow.quant.qonnx import export
-
-_CALIBRATIONS = 2
+from flow.quant.methods.inputs import layer_inputs
 
 
 class _TowardsZero(torch.autograd.Function):
@@ -150,17 +143,4 @@ class A2qPlus(A2q):
 
 def input_ranges(model: nn.Module, example: Tensor) -> dict[str, tuple[int, int]]:
     """The least and the greatest integer at the input of each layer with weights, as the compiler builds it."""
-    twin = copy.deepcopy(model).train()
-    with torch.no_grad():
-        for _ in range(_CALIBRATIONS):  # activations take their first scales; their widths are what counts here
-            twin(example)
-    with tempfile.TemporaryDirectory() as scratch:
-        compiled = compile_model(export(twin, Path(scratch) / "model.onnx", example[:1]))
-    types = infer_types(compiled.graph)
-    found: dict[str, tuple[int, int]] = {}
-    for node in compiled.graph.nodes:
-        origin = compiled.imported.origin_of(node.name)
-        if isinstance(node, Dense | Convolution) and origin is not None:
-            element = types[node.x].element
-            found[origin.module] = (element.min, element.max)
-    return found
+    return {name: (found.lo, found.hi) for name, found in layer_inputs(model, example).items()}

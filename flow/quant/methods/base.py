@@ -2,6 +2,7 @@
 """What every method of training at low precision offers, to anyone's own training loop and to recipes.
 
     method = Sinareq(penalty=0.1)
+    method.see(Task(x, y, task_loss))  # only for those that search, measure or distil
     method.prepare(model, example, steps)
     optimiser = torch.optim.Adam(method.param_groups(lr=3e-3))
     for step in range(1, steps + 1):
@@ -16,12 +17,37 @@ step. So a checkpoint of the model (``flow.quant.layers.state_of``) and of the o
 ``prepare`` a fresh model, load both (``load_state``), call ``on_step`` with the last step, and go on.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from flow.errors import OptionError
 from flow.quant.layers import weight_bits, weight_layers
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is trained for.
+
+    Attributes:
+        x: (frames, *shape), for training.
+        y: (frames, ...); whole numbers are classes.
+        loss: Of outputs and their part of ``y``, the mean over the frames.
+    """
+
+    x: Tensor
+    y: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+    def score(self, output: Tensor, y: Tensor) -> float:
+        """From 0 to 1: the share of right answers; for a task without classes exp(-loss)."""
+        with torch.no_grad():
+            if y.is_floating_point():
+                return float(torch.exp(-self.loss(output, y)))
+            return float((output.argmax(1) == y).float().mean())
 
 
 class Method:
@@ -31,11 +57,30 @@ class Method:
         model: What is trained; from ``prepare`` on.
         steps: How many steps the optimiser will make.
         layers: The model's layers with quantised weights, by module path.
+        task: What it is trained for; None where nobody said.
     """
 
+    task: Task | None = None
     model: nn.Module
     steps: int
     layers: dict[str, Any]
+
+    def see(self, task: Task) -> None:
+        """Is told what the model is trained for, before ``prepare``."""
+        self.task = task
+
+    def seen(self) -> Task:
+        """The task, for a method that needs it.
+
+        Raises:
+            OptionError: Nobody said.
+        """
+        if self.task is None:
+            raise OptionError(
+                f"{type(self).__name__.lower()} needs the data and the loss of the task",
+                "call method.see(Task(x, y, loss)) before method.prepare",
+            )
+        return self.task
 
     def prepare(self, model: nn.Module, example: Tensor, steps: int) -> None:
         """Takes over a model: replaces quantisers, sets widths, adds parameters. In place, once, before the optimiser.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # on optional packages and on modules that are to move
     import brevitas.nn as qnn
+    from brevitas.core.quant import BinaryQuant
     from brevitas.core.restrict_val import RestrictValueType
     from brevitas.core.scaling import ScalingImplType
     from brevitas.inject.enum import ScalingPerOutputType
@@ -33,8 +34,13 @@ Widths: TypeAlias = int | Sequence[int]
 
 
 class BinaryWeightPerChannel(SignedBinaryWeightPerTensorConst):
-    """-1 and +1 times the mean magnitude of an output channel."""
+    """-1 and +1 times the mean magnitude of an output channel.
 
+    Nothing is clipped: the clipping of the base class, in place, would pull all weights to their mean, and spoil its
+    gradient.
+    """
+
+    tensor_quant = BinaryQuant
     scaling_impl_type = ScalingImplType.STATS
     scaling_stats_op = "ave"
     restrict_scaling_type = RestrictValueType.FP
