@@ -200,7 +200,7 @@ class _Builder:
         options = self.options[layer.name]
         taken = np.array([lanes_in(layer, option.plan) for option in options], np.int64)
         given = np.array([option.plan.pe for option in options], np.int64)
-        amounts = np.array([_row(option.resources) for option in options], np.int64)
+        amounts = np.array([option.resources.amounts for option in options], np.int64)
         cycles = np.array([option.cycles for option in options], np.int64)
         if layer.window is not None and layer.kind not in ("padding", "pixel_unshuffle"):  # these are the unit itself
             bits = layer.core_x.element.bits
@@ -262,7 +262,7 @@ def _matrix(layer: Layer) -> bool:
 
 
 def _row(resources: Resources) -> Ints:
-    return np.array([amount for _, amount in resources.items()], np.int64)
+    return np.array(resources.amounts, np.int64)
 
 
 def _by_width(lanes: Ints, amounts: Callable[[int], Ints]) -> Ints:

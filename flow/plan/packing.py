@@ -16,6 +16,7 @@ Beside that, the operands must fit the signed ports of the multiplier (UG479, UG
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from flow.errors import PlanFileError
 from flow.ir.types import Bipolar, IntType
@@ -55,6 +56,7 @@ class Packing:
         )
 
 
+@cache
 def pack(weight: tuple[int, int], x: tuple[int, int], dsp: Dsp, count: int, terms: int) -> Packing | None:
     """The packing of ``count`` products, at the least spacing at which the most of ``terms`` are summed in a field.
 

@@ -173,7 +173,7 @@ def resources_of(design: Design, board: Board) -> DesignResources:
     for process in design.processes:
         if isinstance(process, LayerProcess):
             terms = layer_terms(process.layer, process.plan, board, design.plan.clock_mhz)
-            processes.append(sum(terms.values(), Resources.zero()))
+            processes.append(Resources.total(terms.values()))
             layers += processes[-1]
         else:
             assert isinstance(process, Gearbox)
@@ -181,7 +181,7 @@ def resources_of(design: Design, board: Board) -> DesignResources:
             ports += processes[-1]
     parts = {"layers": layers, "converters": ports, "fifos": Resources.zero(), "shell": cost.shell(board.family)}
     low, high = bounds([("other", layers), ("converter", ports), ("shell", parts["shell"])])
-    return DesignResources(sum(parts.values(), Resources.zero()), parts, tuple(processes), low, high)
+    return DesignResources(Resources.total(parts.values()), parts, tuple(processes), low, high)
 
 
 def _port(box: Gearbox, design: Design) -> Resources:
