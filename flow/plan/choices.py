@@ -129,6 +129,10 @@ class Space:
         """The decisions for the layers."""
         return tuple(node.plans[c] for node, c in zip(self.nodes, chosen, strict=True) if node.layer is not None)
 
+    def least(self, interval: int) -> Ints:
+        """(resources,): what no design falls below of each, what joins its layers left out; every node has a choice."""
+        return np.sum([node.amounts[node.cycles <= interval].min(0) for node in self.nodes], axis=0, dtype=np.int64)
+
     @property
     def intervals(self) -> list[int]:
         """The numbers of cycles from frame to frame that a design can have, as far as no lesser one is excluded."""

@@ -48,12 +48,12 @@ def layer_options(layer: Layer, board: Board) -> list[Option]:
             (unit, form): Resources.total(step_resources(layer, LayerPlan("", pe, 1, "lut", unit, form), board).values())
             for unit, form in product(units, forms)
         }
+        multipliers = multiplier_options(layer, pe, board) if multiplies else units
         for simd in layer.simd_options:
             if max(pe, simd) > _LARGEST_LANES:
                 continue
             alike = []
             iterations, window = _cycles(layer, LayerPlan(layer.name, pe, simd, "lut", "lut", forms[0]))
-            multipliers = multiplier_options(layer, pe, simd, board) if multiplies else units
             for memory, multiplier in product(memories, multipliers):
                 plan = LayerPlan(layer.name, pe, simd, memory, multiplier, forms[0])
                 operation = Resources.total(operation_resources(layer, plan, board).values())

@@ -136,9 +136,9 @@ def packing_of(layer: Layer, plan: LayerPlan, dsp: Dsp) -> Packing | None:
     return packing
 
 
-def multiplier_options(layer: Layer, pe: int, simd: int, board: Board) -> list[Multiplier]:
-    """What can multiply in a layer."""
+def multiplier_options(layer: Layer, pe: int, board: Board) -> list[Multiplier]:
+    """What can multiply in a layer; whether products can be packed is a matter of a single one, whatever is summed."""
     if not board.resources.dsp:
         return ["lut"]
-    packed = packing_for(layer, pe, simd, board.dsp) is not None
+    packed = packing_for(layer, pe, 1, board.dsp) is not None
     return ["lut", "dsp", "packed"] if packed else ["lut", "dsp"]

@@ -8,6 +8,7 @@ of its last proposal, until it repeats itself (and with so much less room, for r
 proposal was over them); the cheapest design that was laid out is taken, and how far it may be from the best is known.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -150,8 +151,12 @@ class Search:
             if limits.latency is not None and tightened.latency is not None:
                 late = max(found.latency - limits.latency, 0)
                 tightened = replace(tightened, latency=max(tightened.latency - late, 1))
-            designs = self.space(waiting(found.design))
-            designs = designs.with_fixed(designs.fixed + missing(designs, outcome.chosen, found.total))
+            held = waiting(found.design)
+            designs = self.space(held) if held else self.relaxed
+            over = missing(designs, outcome.chosen, found.total)
+            if not held and not over.any() and tightened == limits:
+                break  # it would be the same question
+            designs = designs.with_fixed(designs.fixed + over)
             outcome = self._solve(designs, tightened, price)
         return Found(best, bound)
 
@@ -167,16 +172,26 @@ class Search:
         """The places of two of the intervals: of that which no design falls below, and the least for which there is
         one; both are behind the last where there is none. They differ only where the time was too short.
         """
-        proved, low, high = 0, 0, len(self.intervals)
+        count = len(self.intervals)
+        proved = low = self._hopeless(budget)
+        high, step = count, 1
         while low < high:
-            middle = (low + high) // 2
+            # the less time a frame has, the fewer the choices: look at short intervals first, then between two
+            middle = min(low + step - 1, high - 1) if high == count else (low + high) // 2
             outcome = self.solve(Limits(self.intervals[middle], latency, budget), prices(self.board), first=True)
             if outcome.chosen is not None:
                 high = middle
             else:
-                low = middle + 1
+                low, step = middle + 1, 2 * step
                 proved = low if outcome.infeasible else proved
         return proved, low
+
+    def _hopeless(self, budget: Resources | None) -> int:
+        """How many of the intervals are too short even if every layer takes the least of each resource."""
+        if budget is None:
+            return 0
+        limit = np.array(budget.amounts, np.int64) - self.relaxed.fixed
+        return bisect_left(self.intervals, True, key=lambda cycles: bool((self.relaxed.least(cycles) <= limit).all()))
 
     def fastest(self, latency: int | None, budget: Resources) -> tuple[Found, int | None]:
         """The cheapest of the fastest designs, and the interval that no design falls below (None: there is none)."""
