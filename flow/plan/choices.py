@@ -131,7 +131,8 @@ class Space:
 
     def least(self, interval: int) -> Ints:
         """(resources,): what no design falls below of each, what joins its layers left out; every node has a choice."""
-        return np.sum([node.amounts[node.cycles <= interval].min(0) for node in self.nodes], axis=0, dtype=np.int64)
+        least = [node.amounts[node.cycles <= interval].min(0) for node in self.nodes]
+        return np.asarray(np.sum(least, axis=0), np.int64)
 
     @property
     def intervals(self) -> list[int]:

@@ -98,8 +98,8 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
             )
         case Dense() | Convolution():
             config = _matrix_vector(layer, plan)
-            terms = _matrix_vector_terms(config, board.dsp)
-            return dict(terms) if packing is None else dict(terms) | packed_products(packing, pe, plan.simd, config.weight_bits)
+            packed = packed_products(packing, pe, plan.simd, config.weight_bits) if packing is not None else {}
+            return {**_matrix_vector_terms(config, board.dsp), **packed}
         case Pooling():
             combine = blocks.maxima(pe, acc_bits) if layer.op.kind == "max" else blocks.accumulators(pe, acc_bits)
             words = 0 if layer.lanewise else layer.acc.shape[1] * (layer.outputs // pe)

@@ -2,6 +2,7 @@
 """The legal choices for one layer, each with what it takes and how fast it is."""
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -42,10 +43,15 @@ def layer_options(layer: Layer, board: Board) -> list[Option]:
     memories: list[WeightMemory] = ["lut", "bram"] if layer.product is not None else ["lut"]
     multiplies = layer.product is not None or isinstance(layer.op, Gate) or "multiply_shift" in forms
     units: list[Multiplier] = ["lut", "dsp"] if multiplies and board.resources.dsp else ["lut"]
+
+    @cache
+    def depth(simd: int, multiplier: Multiplier, form: FormName) -> int:  # one output or several: the same pipeline
+        return pipeline_depth(_core(layer, LayerPlan(layer.name, 1, simd, "lut", multiplier, form)))
+
     found: list[Option] = []
     for pe in layer.pe_options:
         steps = {
-            (unit, form): Resources.total(step_resources(layer, LayerPlan("", pe, 1, "lut", unit, form), board).values())
+            (unit, form): _total(step_resources(layer, LayerPlan("", pe, 1, "lut", unit, form), board))
             for unit, form in product(units, forms)
         }
         multipliers = multiplier_options(layer, pe, board) if multiplies else units
@@ -56,14 +62,18 @@ def layer_options(layer: Layer, board: Board) -> list[Option]:
             iterations, window = _cycles(layer, LayerPlan(layer.name, pe, simd, "lut", "lut", forms[0]))
             for memory, multiplier in product(memories, multipliers):
                 plan = LayerPlan(layer.name, pe, simd, memory, multiplier, forms[0])
-                operation = Resources.total(operation_resources(layer, plan, board).values())
+                operation = _total(operation_resources(layer, plan, board))
                 for form in forms:
                     plan = LayerPlan(layer.name, pe, simd, memory, multiplier, form)
-                    depth = pipeline_depth(_core(layer, plan))
-                    cycles = max(iterations + depth, window)
-                    alike.append(Option(plan, cycles, depth, operation + steps[plan.unit, form]))
+                    behind = depth(simd, multiplier, form)
+                    cycles = max(iterations + behind, window)
+                    alike.append(Option(plan, cycles, behind, operation + steps[plan.unit, form]))
             found += _undominated(alike)
     return found
+
+
+def _total(terms: dict[str, Resources]) -> Resources:
+    return Resources.total(terms.values())
 
 
 def _core(layer: Layer, plan: LayerPlan) -> LayerProcess:
@@ -79,6 +89,7 @@ def _cycles(layer: Layer, plan: LayerPlan) -> tuple[int, int]:
 def _undominated(options: list[Option]) -> list[Option]:
     """Those for which no other is as shallow and as cheap in every resource; of equals the first."""
     rows = np.array([(option.depth, *option.resources.amounts) for option in options], np.int64)
-    better = (rows[:, None] <= rows).all(2)  # one in every respect as good as the other
-    beaten = (better & (~better.T | np.tri(len(rows), k=-1, dtype=bool).T)).any(0)
-    return [option for option, out in zip(options, beaten.tolist(), strict=True) if not out]
+    as_good = (rows[:, None] <= rows).all(2)  # the first as the second, in every respect
+    earlier = np.tri(len(rows), k=-1, dtype=bool).T
+    beaten = np.any(as_good & (~as_good.T | earlier), axis=0)
+    return [option for option, out in zip(options, beaten, strict=True) if not out]
