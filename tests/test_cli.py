@@ -22,6 +22,7 @@ from flow.cli import main
 from flow.emit.fileset import FileSet
 from flow.ir.text import parse_graph, print_graph
 from flow.passes.pipelines import pass_names
+from flow.plan.adder_solver import has_da4ml
 
 QONNX = "qonnx.custom_op.general"
 W1 = np.array([[3, -2, 1, 0, 5, -4], [1, 1, -6, 2, 0, 3], [-5, 2, 2, -1, 4, 0], [0, 7, -3, 3, 1, 2]], np.float32)
@@ -571,6 +572,15 @@ def test_plan_for_another_board(here):
     )
 
 
+def test_all_that_is_wrong_with_a_plan_is_said_at_once(here):
+    (here / "plan.toml").write_text(PLAN.replace("pynq-z2", "kv260").replace("clock_mhz = 100", "clock_mhz = 9000"))
+    assert build_refused("--plan", "plan.toml", "--clock", "50") == (
+        "the plan is for kv260, the build for pynq-z2; the plan is for 9000 MHz, the build for 50; "
+        "its clock of 9000 MHz is not possible on pynq-z2 (150)\n"
+        "  what to do: pass --board kv260, leave --clock out, lower clock_mhz in the plan, or edit the plan"
+    )
+
+
 @pytest.mark.parametrize("clock", ["9000", "inf"])
 def test_clock_of_a_plan_above_the_boards(here, clock):
     (here / "plan.toml").write_text(PLAN.replace("100", clock))
@@ -598,6 +608,21 @@ def test_plan_of_the_wrong_types(here, text):
 
 
 # ----------------------------------------------------------------------------------------------------------- plan
+
+
+def test_lock_names_who_found_the_adders(here):
+    for style in ("stream", "unrolled"):
+        result = flow("build", "tiny.onnx", "--no-csim", "-q", "--input-type", "i4", "--style", style, "--out", style)
+        assert result.exit_code == 0
+        packages = json.loads((here / style / "build.lock").read_text())["packages"]
+        assert ("da4ml" in packages) == (style == "unrolled" and has_da4ml())
+
+
+def test_picture_is_checked_before_the_work_begins(here, monkeypatch):
+    monkeypatch.setattr("flow.api.plan.trade_off", lambda *_, **__: pytest.fail("it was searched first"))
+    assert plan_refused("--pareto", "--plot", "p.txt").startswith("p.txt is no picture that can be drawn")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert plan_refused("--pareto", "--plot", "no/p.png").startswith("no/p.png cannot be written: there is no such")
 
 
 def plan_refused(*arguments):

@@ -59,6 +59,10 @@ class Resources:
             uram=self.uram * factor,
         )
 
+    def over(self, budget: "Resources") -> "Resources":
+        """What exceeds the budget."""
+        return Resources(*(max(a - b, 0) for a, b in zip(self.amounts, budget.amounts, strict=True)))
+
     def fits(self, budget: "Resources") -> bool:
         """Whether no resource exceeds the budget; using all of it still fits."""
         return all(amount <= getattr(budget, name) for name, amount in self.items())

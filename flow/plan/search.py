@@ -203,8 +203,7 @@ def _tightened(limits: Limits, wished: Limits, found: Candidate) -> Limits:
     """
     budget, latency = limits.budget, limits.latency
     if budget is not None and wished.budget is not None:
-        pairs = zip(budget.amounts, found.total.amounts, wished.budget.amounts, strict=True)
-        budget = Resources(*(max(have - max(taken - wish, 0), 0) for have, taken, wish in pairs))
+        budget = budget.over(found.total.over(wished.budget))
     if latency is not None and wished.latency is not None:
         latency = max(latency - max(found.latency - wished.latency, 0), 1)
     return replace(limits, budget=budget, latency=latency)

@@ -66,7 +66,9 @@ def obstacles(layers: tuple[Layer, ...]) -> list[Unsupported]:
     found = []
     for layer in layers:
         channels = layer.step.channels if layer.step is not None else 1
-        if not (layer.op is None or isinstance(layer.op, Dense)) or layer.positions > 1:
+        if layer.positions > 1:
+            what = f"each of its {layer.positions:,} positions would be hardware of its own; unrolled, there is one"
+        elif not (layer.op is None or isinstance(layer.op, Dense)):
             what = "only matrix products at one position, with step functions, can be unrolled"
         elif channels not in (1, layer.outputs):
             what = "a step function without a product must be the same for all values, or one for each"
