@@ -634,7 +634,7 @@ def test_plan_prints_a_table_and_writes_nothing(here):
     result = flow("plan", "tiny.onnx")
     assert result.exit_code == 0, result.output
     assert listing(here) == before
-    assert "a frame every 8 cycles, 12,500,000 frames/s; slowest: " in result.stdout
+    assert "a frame every 5 cycles, 20,000,000 frames/s; slowest: " in result.stdout
     assert "optimal: no design within 70 % of the board is faster, and none as fast costs less" in result.stdout
     rows = [re.split(r" *│ *", line)[1:-1] for line in result.stdout.splitlines() if line.startswith("│")]
     assert [row[0] for row in rows] == [
@@ -704,7 +704,7 @@ def test_plan_of_a_person_is_checked_and_priced(here):
     (here / "plan.toml").write_text(PLAN.replace("simd = 6", "simd = 3"))
     result = flow("plan", "tiny.onnx", "--plan", "plan.toml")
     assert result.exit_code == 0, result.output
-    assert "a frame every 8 cycles" in result.stdout
+    assert "a frame every 5 cycles" in result.stdout
     assert "given by the user" in result.stdout
     (here / "plan.toml").write_text(PLAN.replace("pe = 6", "pe = 4").replace("simd = 6", "simd = 5\nspeed = 9"))
     assert plan_refused("--plan", "plan.toml") == (

@@ -15,7 +15,7 @@ words and of free places); each event of the self-timed execution comes no later
 the design does not deadlock, and takes no longer than I cycles a frame.
 
 How deep the pipelines are is assumed, not known. So the timetable is laid out for pipelines of no depth (as in
-C-simulation), as deep as assumed, and twice as deep, and each stream gets the greatest of its three depths.
+C-simulation), as deep as assumed, and four times as deep, and each stream gets the greatest of its three depths.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from flow.plan.window_fifo import values_behind, values_for_others, values_in_fr
 
 LEAST_DEPTH = 2
 """Words of the shallowest stream: a place to write to while the other is read."""
-PIPELINES = (0, 1, 2)
+PIPELINES = (0, 1, 4)
 """How many times as deep as assumed pipelines may be without a design coming to a stop."""
 
 
