@@ -52,14 +52,13 @@ MEASURED = {
 
 
 def own_networks() -> dict[str, object]:
-    """Networks of tests/brevitas_networks.py at full width."""
+    """Networks of flow.quant.models at full width."""
     import brevitas_networks as networks
 
-    kit, network = networks.Kit, networks.Network
     return {
         "CNV 1W1A": networks.FULL_SIZE["cnv_1w1a"],
-        "ResNet-8": network(lambda k: networks.resnet(k, 1), (3, 32, 32), kit("pow2", 4, 4)),
-        "DS-CNN": network(networks.ds_cnn, (1, 49, 10), kit("pow2", 4, 5)),
+        "ResNet-8": networks.known("resnet8", networks.IMAGE, 4, 4, 1.0),
+        "DS-CNN": networks.known("ds_cnn", (1, 49, 10), 4, 5, 1.0, 12),
         "AD autoencoder": networks.NETWORKS["autoencoder"],
     }
 

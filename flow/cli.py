@@ -341,9 +341,11 @@ def _trade_off(
 ) -> None:
     from flow.api.plan import trade_off
     from flow.plan import board as boards
-    from flow.report.plan import plot_points, print_points
+    from flow.report.plan import check_picture, plot_points, print_points
     from flow.report.schema import to_json
 
+    if plot is not None:
+        check_picture(plot)
     points = trade_off(model, board=board, clock=clock, goals=goals, input_type=input_type)
     if plot is not None:
         plot_points(points, boards.load(board), model.name, plot)

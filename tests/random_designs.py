@@ -110,7 +110,7 @@ def random_plan(rng, layers, used):
                 pe,
                 simd,
                 str(rng.choice(["lut", "bram"])),
-                str(rng.choice(multiplier_options(layer, pe, simd, BOARD))),
+                str(rng.choice(multiplier_options(layer, pe, BOARD))),
                 form,
             )
         )

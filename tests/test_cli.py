@@ -22,6 +22,7 @@ from flow.cli import main
 from flow.emit.fileset import FileSet
 from flow.ir.text import parse_graph, print_graph
 from flow.passes.pipelines import pass_names
+from flow.plan.adder_solver import has_da4ml
 
 QONNX = "qonnx.custom_op.general"
 W1 = np.array([[3, -2, 1, 0, 5, -4], [1, 1, -6, 2, 0, 3], [-5, 2, 2, -1, 4, 0], [0, 7, -3, 3, 1, 2]], np.float32)
@@ -571,6 +572,15 @@ def test_plan_for_another_board(here):
     )
 
 
+def test_all_that_is_wrong_with_a_plan_is_said_at_once(here):
+    (here / "plan.toml").write_text(PLAN.replace("pynq-z2", "kv260").replace("clock_mhz = 100", "clock_mhz = 9000"))
+    assert build_refused("--plan", "plan.toml", "--clock", "50") == (
+        "the plan is for kv260, the build for pynq-z2; the plan is for 9000 MHz, the build for 50; "
+        "its clock of 9000 MHz is not possible on pynq-z2 (150)\n"
+        "  what to do: pass --board kv260, leave --clock out, lower clock_mhz in the plan, or edit the plan"
+    )
+
+
 @pytest.mark.parametrize("clock", ["9000", "inf"])
 def test_clock_of_a_plan_above_the_boards(here, clock):
     (here / "plan.toml").write_text(PLAN.replace("100", clock))
@@ -600,6 +610,21 @@ def test_plan_of_the_wrong_types(here, text):
 # ----------------------------------------------------------------------------------------------------------- plan
 
 
+def test_lock_names_who_found_the_adders(here):
+    for style in ("stream", "unrolled"):
+        result = flow("build", "tiny.onnx", "--no-csim", "-q", "--input-type", "i4", "--style", style, "--out", style)
+        assert result.exit_code == 0
+        packages = json.loads((here / style / "build.lock").read_text())["packages"]
+        assert ("da4ml" in packages) == (style == "unrolled" and has_da4ml())
+
+
+def test_picture_is_checked_before_the_work_begins(here, monkeypatch):
+    monkeypatch.setattr("flow.api.plan.trade_off", lambda *_, **__: pytest.fail("it was searched first"))
+    assert plan_refused("--pareto", "--plot", "p.txt").startswith("p.txt is no picture that can be drawn")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert plan_refused("--pareto", "--plot", "no/p.png").startswith("no/p.png cannot be written: there is no such")
+
+
 def plan_refused(*arguments):
     return refused("plan", "tiny.onnx", *arguments)
 
@@ -609,7 +634,7 @@ def test_plan_prints_a_table_and_writes_nothing(here):
     result = flow("plan", "tiny.onnx")
     assert result.exit_code == 0, result.output
     assert listing(here) == before
-    assert "a frame every 8 cycles, 12,500,000 frames/s; slowest: " in result.stdout
+    assert "a frame every 5 cycles, 20,000,000 frames/s; slowest: " in result.stdout
     assert "optimal: no design within 70 % of the board is faster, and none as fast costs less" in result.stdout
     rows = [re.split(r" *│ *", line)[1:-1] for line in result.stdout.splitlines() if line.startswith("│")]
     assert [row[0] for row in rows] == [
@@ -679,7 +704,7 @@ def test_plan_of_a_person_is_checked_and_priced(here):
     (here / "plan.toml").write_text(PLAN.replace("simd = 6", "simd = 3"))
     result = flow("plan", "tiny.onnx", "--plan", "plan.toml")
     assert result.exit_code == 0, result.output
-    assert "a frame every 8 cycles" in result.stdout
+    assert "a frame every 5 cycles" in result.stdout
     assert "given by the user" in result.stdout
     (here / "plan.toml").write_text(PLAN.replace("pe = 6", "pe = 4").replace("simd = 6", "simd = 5\nspeed = 9"))
     assert plan_refused("--plan", "plan.toml") == (

@@ -36,7 +36,7 @@ from flow.plan.design import Design
 from flow.plan.goals import Goals
 from flow.plan.layers import layers_of
 from flow.plan.plan import print_plan
-from flow.plan.style import StyleChoice, resources_of
+from flow.plan.style import StyleChoice, resources_of, solved_by_da4ml
 from flow.report.assemble import assemble, describe
 from flow.report.schema import BuildReport, Check, to_json
 from flow.report.text import render_text
@@ -240,7 +240,8 @@ def _script_config(path: Path, design: Design, board: Board, names: Names, diale
 
 
 def _report_files(report: BuildReport, files: FileSet, path: Path, design: Design, dialect: Dialect) -> FileSet:
-    versions = {name: tools.package_version(name) for name in tools.PACKAGES}
+    solvers = ("da4ml",) if solved_by_da4ml(design) else ()
+    versions = {name: tools.package_version(name) for name in (*tools.PACKAGES, *solvers)}
     lock = {
         "model": {"file": path.name, "sha256": _digest(path)},
         "plan": hashlib.sha256(print_plan(design.plan).encode()).hexdigest(),

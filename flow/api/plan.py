@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from flow.api.compile import compile_model
@@ -17,10 +18,13 @@ from flow.plan.goals import Goals
 from flow.plan.layers import Layer, layers_of
 from flow.plan.pareto import Point, pareto
 from flow.plan.plan import Plan, print_plan, read_plan
+from flow.plan.resources import Resources
 from flow.plan.style import StyleChoice, against_stream, plan_for, resources_of, timed
 from flow.plan.timing import Timing
 from flow.plan.unrolled import obstacles
 from flow.report.plan import PlanResult
+
+_REPLANS = 2
 
 
 def plan(
@@ -120,32 +124,73 @@ def planned(
     Raises:
         FlowError: There is none, or the given one is wrong.
     """
-    latency: int | None = None
     if given is None:
-        mhz = checked_clock(clock, board)
-        folding = plan_for(layers, board, mhz, goals, style or "stream")
-        plan, optimal, optimality = folding.plan, folding.optimal, folding.optimality
-        if plan.style == "unrolled":
-            optimality = f"{optimality}; {against_stream(layers, plan, board)}"
-        latency = goals.latency(mhz) if goals is not None else None
-    else:
-        plan, optimal, optimality = _given(layers, board, clock, goals, Path(given), style), False, "given by the user"
+        return _searched(layers, labels, board, checked_clock(clock, board), goals or Goals(), style or "stream")
+    plan = _given(layers, board, clock, goals, Path(given), style)
+    design, names, timing = _timed(layers, labels, board, plan, None)
+    total = resources_of(design, board).total
+    if not total.fits(board.resources):
+        over = _exceeded(total, board.resources)
+        raise OptionError(f"the plan does not fit {board.name}: {over}", "lower pe or simd in the plan")
+    return Folding(plan, total, False, "given by the user"), design, names, timing
+
+
+def _searched(
+    layers: tuple[Layer, ...],
+    labels: Mapping[str, str],
+    board: Board,
+    clock: float,
+    goals: Goals,
+    style: StyleChoice,
+) -> tuple[Folding, Design, Names, Timing]:
+    """The best plan, and its design. Where that needs deeper streams than the search reckons with, and exceeds the
+    goals with them, it is planned again with so much kept free; the last one says so if it still does.
+    """
+    budget, kept = goals.budget(board), Resources.zero()
+    folding = plan_for(layers, board, clock, goals, style)
+    for more in range(_REPLANS, -1, -1):
+        design, names, timing = _timed(layers, labels, board, folding.plan, goals.latency(clock))
+        total = resources_of(design, board).total
+        if total.fits(budget) or not more:
+            break
+        kept += total.over(folding.resources).over(kept)
+        try:
+            folding = plan_for(layers, board, clock, replace(goals, reserved=kept), style)
+        except InfeasibleError:
+            break
+    if not total.fits(board.resources):
+        raise InfeasibleError(
+            f"with streams as deep as its pace needs, the best plan does not fit {board.name}: "
+            f"{_exceeded(total, board.resources)}",
+            "ask for a lower frame rate, or leave room for the streams: --max-utilization 95%",
+        )
+    said = [folding.optimality]
+    if folding.plan.style == "unrolled":
+        said.append(against_stream(layers, folding.plan, board))
+    if not total.fits(budget):
+        said.append(f"with streams as deep as its pace needs it takes more than asked for: {_exceeded(total, budget)}")
+    elif any(kept.amounts):
+        room = ", ".join(f"{amount:,} {name.upper()}" for name, amount in kept.items() if amount)
+        said.append(f"{room} of that were kept free for streams that are deeper than the search assumes")
+    optimal = folding.optimal and not any(kept.amounts)
+    return Folding(folding.plan, total, optimal, "; ".join(said)), design, names, timing
+
+
+def _timed(
+    layers: tuple[Layer, ...], labels: Mapping[str, str], board: Board, plan: Plan, latency: int | None
+) -> tuple[Design, Names, Timing]:
+    """The design that a plan means, named, with its streams as deep as they must be."""
     design = build_design(layers, plan, board.axis_bits)
     names = names_of(design, labels)
     streams = [names.stream(stream) for stream in design.streams]
-    depths = {fifo.name: fifo.depth for fifo in design.plan.fifos}
+    depths = {fifo.name: fifo.depth for fifo in plan.fifos}
     design, timing = timed(design, names.identifiers, streams, depths, latency)
-    total = resources_of(design, board).total
-    pairs = zip(total.items(), board.resources.items(), strict=True)
-    over = [f"{name.upper()} {a:,} of {b:,}" for (name, a), (_, b) in pairs if a > b]
-    if over and given is None:
-        raise InfeasibleError(
-            f"with streams as deep as its pace needs, the best plan does not fit {board.name}: {', '.join(over)}",
-            "ask for a lower frame rate, or leave room for the streams: --max-utilization 95%",
-        )
-    if over:
-        raise OptionError(f"the plan does not fit {board.name}: {', '.join(over)}", "lower pe or simd in the plan")
-    return Folding(plan, total, optimal, optimality), design, names, timing
+    return design, names, timing
+
+
+def _exceeded(total: Resources, budget: Resources) -> str:
+    pairs = zip(total.items(), budget.amounts, strict=True)
+    return ", ".join(f"{name.upper()} {a:,} of {b:,}" for (name, a), b in pairs if a > b)
 
 
 def _given(
@@ -159,18 +204,21 @@ def _given(
     if goals is not None:
         raise OptionError("a plan, and goals for one, are given at once", "leave the goals out, or --plan")
     plan = read_plan(path, layers)
-    if style not in (None, plan.style):
-        raise OptionError(f"the plan is in the style {plan.style}, the build in {style}", "leave --style out")
     if plan.style == "unrolled" and (problems := obstacles(layers)):
         raise UnsupportedModelError(problems)
+    wrong, mend = [], []
+    if style not in (None, plan.style):
+        wrong.append(f"the plan is in the style {plan.style}, the build in {style}")
+        mend.append("leave --style out")
     if plan.board != board.name:
-        raise OptionError(
-            f"the plan is for {plan.board}, the build for {board.name}",
-            f"pass --board {plan.board}, or edit the plan",
-        )
+        wrong.append(f"the plan is for {plan.board}, the build for {board.name}")
+        mend.append(f"pass --board {plan.board}")
     if clock is not None and clock != plan.clock_mhz:
-        raise OptionError(
-            f"the plan is for {plan.clock_mhz:g} MHz, the build for {clock:g}", "leave --clock out, or edit the plan"
-        )
-    checked_clock(plan.clock_mhz, board)
+        wrong.append(f"the plan is for {plan.clock_mhz:g} MHz, the build for {clock:g}")
+        mend.append("leave --clock out")
+    if plan.clock_mhz > board.clock.max_mhz:
+        wrong.append(f"its clock of {plan.clock_mhz:g} MHz is not possible on {board.name} ({board.clock.max_mhz:g})")
+        mend.append("lower clock_mhz in the plan")
+    if wrong:
+        raise OptionError("; ".join(wrong), f"{', '.join(mend)}, or edit the plan")
     return plan

@@ -5,16 +5,11 @@ What a design takes is the sum of three parts: a fixed one (the shell), one for 
 each pair of choices of two layers that are joined: the streams between them have the width of their words, and
 where these do not fit, a gearbox stands there. This mirrors ``flow.plan.design``, which builds one design; a test
 holds both together.
-
-Only the depths of streams are no sum, as they come from the timetable of the whole design. They enter as the
-values that wait in each stream (``Waiting``): none for a lower bound, which every design then exceeds or meets, or
-those of a design that was laid out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
 
 import numpy as np
 
@@ -22,24 +17,18 @@ from flow.ir.types import Bipolar, Ints
 from flow.plan import cost
 from flow.plan import cost_blocks as blocks
 from flow.plan.board import Board
-from flow.plan.design import Design, Port, port
+from flow.plan.design import Port, port
 from flow.plan.fifo import LEAST_DEPTH
 from flow.plan.layers import Layer
 from flow.plan.options import Option
 from flow.plan.pipeline import MOVE_DEPTH, pace
 from flow.plan.plan import LayerPlan
-from flow.plan.processes import Fork, Gearbox, LayerProcess, WindowProcess, gearbox, lanes_in
+from flow.plan.processes import gearbox, lanes_in
 from flow.plan.resources import Resources
-
-Place: TypeAlias = tuple[str, str, int]
-"""A stream, or two with a gearbox between them: ``into`` an operand of a layer (of none: the output), or behind a
-``window`` unit of a layer, or in front of the ``fork`` behind a layer (behind none: the input)."""
-Waiting: TypeAlias = Mapping[Place, int]
-"""The most values that wait in a stream; in those that are missing no more than two words."""
+from flow.plan.window_fifo import behind_window, values_behind, values_for_others, values_in_front
 
 IMPOSSIBLE = 1 << 40
 """What a pair takes that cannot be: more than any board has."""
-_SINK = ""
 
 
 @dataclass(frozen=True)
@@ -110,10 +99,6 @@ class Space:
     source: Port
     sink: Port
 
-    def with_fixed(self, fixed: Ints) -> "Space":
-        """The same designs, where another amount is taken by all of them."""
-        return replace(self, fixed=fixed)
-
     def total(self, chosen: Sequence[int]) -> Resources:
         """What the design with these choices takes, one for each node."""
         amounts = self.fixed.copy()
@@ -129,6 +114,11 @@ class Space:
         """The decisions for the layers."""
         return tuple(node.plans[c] for node, c in zip(self.nodes, chosen, strict=True) if node.layer is not None)
 
+    def least(self, interval: int) -> Ints:
+        """(resources,): what no design falls below of each, what joins its layers left out; every node has a choice."""
+        least = [node.amounts[node.cycles <= interval].min(0) for node in self.nodes]
+        return np.asarray(np.sum(least, axis=0), np.int64)
+
     @property
     def intervals(self) -> list[int]:
         """The numbers of cycles from frame to frame that a design can have, as far as no lesser one is excluded."""
@@ -138,43 +128,15 @@ class Space:
         return sorted(c for c in paces if c >= least)
 
 
-def space(layers: tuple[Layer, ...], options: Mapping[str, Sequence[Option]], board: Board, waiting: Waiting) -> Space:
-    """All designs of a network; what its streams hold is given."""
-    return _Builder(layers, options, board, waiting).space()
-
-
-def waiting(design: Design) -> dict[Place, int]:
-    """The most values that wait in the streams of a design, as far as they are more than two words."""
-    found: dict[Place, int] = {}
-    for stream in design.streams:
-        if stream.depth > LEAST_DEPTH:
-            place = _place(design, stream.producer, stream.consumer, stream.input)
-            found[place] = found.get(place, 0) + stream.depth * stream.lanes
-    return found
-
-
-def _place(design: Design, producer: int, consumer: int, number: int) -> Place:
-    match design.processes[consumer]:
-        case Fork(after=after):
-            return "fork", after or _SINK, 0
-        case Gearbox(role="output"):
-            return "into", _SINK, 0
-        case Gearbox():
-            (behind,) = design.outputs[consumer]
-            return _place(design, consumer, behind.consumer, behind.input)
-        case WindowProcess(layer=layer):
-            return "into", layer.name, 0
-        case LayerProcess(layer=layer) if isinstance(design.processes[producer], WindowProcess):
-            return "window", layer.name, 0
-        case LayerProcess(layer=layer):
-            return "into", layer.name, number
+def space(layers: tuple[Layer, ...], options: Mapping[str, Sequence[Option]], board: Board) -> Space:
+    """All designs of a network."""
+    return _Builder(layers, options, board).space()
 
 
 class _Builder:
-    def __init__(
-        self, layers: tuple[Layer, ...], options: Mapping[str, Sequence[Option]], board: Board, waiting: Waiting
-    ) -> None:
-        self.layers, self.options, self.board, self.waiting = layers, options, board, waiting
+    def __init__(self, layers: tuple[Layer, ...], options: Mapping[str, Sequence[Option]], board: Board) -> None:
+        self.layers, self.options, self.board = layers, options, board
+        self.for_others = values_for_others(layers)
         self.names = {layer.name: number for number, layer in enumerate(layers, 1)}
         readers = [(name, place) for place, layer in enumerate(layers, 1) for name in layer.reads]
         self.first = [place for name, place in readers if name not in self.names]
@@ -200,16 +162,15 @@ class _Builder:
         options = self.options[layer.name]
         taken = np.array([lanes_in(layer, option.plan) for option in options], np.int64)
         given = np.array([option.plan.pe for option in options], np.int64)
-        amounts = np.array([_row(option.resources) for option in options], np.int64)
+        amounts = np.array([option.resources.amounts for option in options], np.int64)
         cycles = np.array([option.cycles for option in options], np.int64)
-        if layer.window is not None and layer.kind not in ("padding", "pixel_unshuffle"):  # these are the unit itself
-            bits = layer.core_x.element.bits
-            held = self.waiting.get(("window", layer.name, 0), 0)
-            amounts += _by_width(taken, lambda lanes: _stream(held, lanes, bits))
+        if behind_window(layer):
+            bits, pes = layer.core_x.element.bits, [option.plan.pe for option in options]
+            held = {pe: values_behind(layer, pe) for pe in set(pes)}
+            amounts += [_stream(held[pe], lanes, bits) for pe, lanes in zip(pes, taken.tolist(), strict=True)]
         copies = self.copies[layer.name]
         if copies > 1:
-            held = self.waiting.get(("fork", layer.name, 0), 0)
-            amounts += _by_width(given, lambda lanes: _fork(copies, held, lanes, layer.y.element.bits))
+            amounts += _by_width(given, lambda lanes: _fork(copies, lanes, layer.y.element.bits))
             cycles = np.maximum(cycles, layer.y.size // given + MOVE_DEPTH)
         depths = np.array([option.depth for option in options], np.int64)
         return Node(layer, tuple(option.plan for option in options), taken, given, cycles, depths, amounts, copies > 1)
@@ -220,8 +181,7 @@ class _Builder:
         cycles = np.array([_gearbox_pace(source.values, source.lanes, given) for given in lanes.tolist()], np.int64)
         total = np.array(amounts, np.int64)
         if len(self.first) > 1:
-            held = self.waiting.get(("fork", _SINK, 0), 0)
-            total += _by_width(lanes, lambda given: _fork(len(self.first), held, given, bits))
+            total += _by_width(lanes, lambda given: _fork(len(self.first), given, bits))
             cycles = np.maximum(cycles, source.values // lanes + MOVE_DEPTH)
         taken = np.full(len(lanes), source.lanes)
         return Node(None, (), taken, lanes, cycles, lanes * 0, total, len(self.first) > 1)
@@ -236,7 +196,7 @@ class _Builder:
         given, taken = np.unique(nodes[producer].given), np.unique(nodes[consumer].taken)
         element = before.y.element if before is not None else self.source.element
         values = before.y.size if before is not None else self.source.values
-        held = self.waiting.get(("into", behind.name if behind is not None else _SINK, number), 0)
+        held = self._held(behind, number) if behind is not None else 0
         gathers = before is not None and _matrix(before) and self.copies[before.name] == 1
         slices = behind is not None and _matrix(behind) and behind.window is None
         cycles = np.zeros((len(given), len(taken)), np.int64)
@@ -247,13 +207,17 @@ class _Builder:
                     amounts[row, column] = IMPOSSIBLE  # the words of the input are as wide as the widest reader's
                 elif behind is None:
                     cycles[row, column] = _gearbox_pace(values, a, b)
-                    amounts[row, column] = _stream(held, a, element.bits) + _writer(self.sink, a)
+                    amounts[row, column] = _stream(0, a, element.bits) + _writer(self.sink, a)
                 elif a == b or (slices and a % b == 0) or (gathers and b % a == 0):
                     amounts[row, column] = _stream(held, max(a, b), element.bits)
                 else:
                     cycles[row, column] = _gearbox_pace(values, a, b)
                     amounts[row, column] = _through_gearbox(held, a, b, element.bits)
         return Edge(producer, consumer, number, given, taken, cycles, amounts)
+
+    def _held(self, layer: Layer, number: int) -> int:
+        """Values that wait in front of an operand."""
+        return values_in_front(layer) if behind_window(layer) else self.for_others.get((layer.name, number), 0)
 
 
 def _matrix(layer: Layer) -> bool:
@@ -262,7 +226,7 @@ def _matrix(layer: Layer) -> bool:
 
 
 def _row(resources: Resources) -> Ints:
-    return np.array([amount for _, amount in resources.items()], np.int64)
+    return np.array(resources.amounts, np.int64)
 
 
 def _by_width(lanes: Ints, amounts: Callable[[int], Ints]) -> Ints:
@@ -277,13 +241,13 @@ def _stream(values: int, lanes: int, bits: int) -> Ints:
 
 
 @cache
-def _fork(copies: int, held: int, lanes: int, bits: int) -> Ints:
-    return _row(blocks.fork(copies, lanes * bits)) + _stream(held, lanes, bits)
+def _fork(copies: int, lanes: int, bits: int) -> Ints:
+    return _row(blocks.fork(copies, lanes * bits)) + _stream(0, lanes, bits)
 
 
 @cache
 def _through_gearbox(held: int, given: int, taken: int, bits: int) -> Ints:
-    streams = _stream(held, given, bits) + _stream(0, taken, bits)
+    streams = _stream(0, given, bits) + _stream(held, taken, bits)
     return streams + _row(cost.width_converter(given, taken, bits))
 
 

@@ -160,7 +160,7 @@ def dsp_slices(left_bits: int, right_bits: int, dsp_kind: str) -> int:
 
 def step_function(config: StepHardware, dsp_kind: str, using: Coefficients | None = None) -> Resources:
     """What a step function takes behind all ``pe`` accumulators, its parameters included."""
-    return sum(step_terms(config, dsp_kind, using).values(), Resources.zero())
+    return Resources.total(step_terms(config, dsp_kind, using).values())
 
 
 def step_terms(config: StepHardware, dsp_kind: str, using: Coefficients | None = None) -> dict[str, Resources]:

@@ -17,7 +17,7 @@ from flow.ir.types import ElementType
 from flow.plan import fifo
 from flow.plan.events import Edge
 from flow.plan.layers import Layer
-from flow.plan.pipeline import pace, pipeline_depth
+from flow.plan.pipeline import pace
 from flow.plan.plan import LayerPlan, Plan
 from flow.plan.processes import (
     Fork,
@@ -251,8 +251,7 @@ class _Builder:
         sink = self.sink
         self._append(gearbox("output", last, sink.element, sink.values, given, sink.lanes), [end])
         edges = sorted(self.edges)
-        pipelines = [pipeline_depth(process) for process in self.processes]
-        deep = fifo.planned_depths(self.processes, edges, pipelines)
+        deep = fifo.planned_depths(self.processes, edges, self.layers)
         streams = []
         for (producer, output, consumer, number), depth in zip(edges, deep, strict=True):
             process = self.processes[producer]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a layer, and a whole design, costs: the processes in the terms of the cost model, and their sum."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from flow.ir.dataflow import (
     ChannelShuffle,
@@ -96,8 +98,8 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
             )
         case Dense() | Convolution():
             config = _matrix_vector(layer, plan)
-            terms = cost.matrix_vector(config, board.dsp)
-            return terms if packing is None else terms | packed_products(packing, pe, plan.simd, config.weight_bits)
+            packed = packed_products(packing, pe, plan.simd, config.weight_bits) if packing is not None else {}
+            return {**_matrix_vector_terms(config, board.dsp), **packed}
         case Pooling():
             combine = blocks.maxima(pe, acc_bits) if layer.op.kind == "max" else blocks.accumulators(pe, acc_bits)
             words = 0 if layer.lanewise else layer.acc.shape[1] * (layer.outputs // pe)
@@ -126,6 +128,12 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
             pixels, whole = min(layer.positions, 2), layer.op.run % pe == 0
             pixel = blocks.shuffled_pixels(pixels, layer.outputs // pe, pe, layer.y.element.bits, whole=whole)
             return {"move": blocks.move(word_bits), "pixel_buffer": pixel}
+
+
+@cache
+def _matrix_vector_terms(config: cost.MatrixVector, dsp: str) -> Mapping[str, Resources]:
+    """Once for all layers of a network that are alike, and all forms of their step functions."""
+    return cost.matrix_vector(config, dsp)
 
 
 def _matrix_vector(layer: Layer, plan: LayerPlan) -> cost.MatrixVector:
@@ -199,7 +207,7 @@ def design_resources(design: Design, board: Board) -> DesignResources:
     for process in design.layers:
         kinds += _kinds(process.layer, process.plan, layer_resources(process.layer, process.plan, board))
     low, high = bounds(kinds)
-    return DesignResources(sum(parts.values(), Resources.zero()), parts, processes, low, high)
+    return DesignResources(Resources.total(parts.values()), parts, processes, low, high)
 
 
 def layer_bounds(layer: Layer, plan: LayerPlan, terms: dict[str, Resources]) -> tuple[Resources, Resources]:
@@ -223,7 +231,7 @@ def _kinds(layer: Layer, plan: LayerPlan, terms: dict[str, Resources]) -> list[t
 def _process(process: Process, design: Design, board: Board) -> Resources:
     match process:
         case LayerProcess():
-            return sum(layer_resources(process.layer, process.plan, board).values(), Resources.zero())
+            return Resources.total(layer_resources(process.layer, process.plan, board).values())
         case WindowProcess():
             return Resources.zero()  # counted with its layer
         case Fork():

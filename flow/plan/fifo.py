@@ -15,7 +15,7 @@ words and of free places); each event of the self-timed execution comes no later
 the design does not deadlock, and takes no longer than I cycles a frame.
 
 How deep the pipelines are is assumed, not known. So the timetable is laid out for pipelines of no depth (as in
-C-simulation), as deep as assumed, and twice as deep, and each stream gets the greatest of its three depths.
+C-simulation), as deep as assumed, and four times as deep, and each stream gets the greatest of its three depths.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,13 @@ import numpy as np
 
 from flow.ir.types import Ints
 from flow.plan.events import Edge, piped
-from flow.plan.processes import Process, Schedule, WindowProcess, schedule
+from flow.plan.layers import Layer
+from flow.plan.processes import LayerProcess, Process, Schedule, WindowProcess, schedule
+from flow.plan.window_fifo import values_behind, values_for_others, values_in_front
 
 LEAST_DEPTH = 2
 """Words of the shallowest stream: a place to write to while the other is read."""
-PIPELINES = (0, 1, 2)
+PIPELINES = (0, 1, 4)
 """How many times as deep as assumed pipelines may be without a design coming to a stop."""
 
 
@@ -48,24 +50,26 @@ def depths(processes: Sequence[Process], edges: Sequence[Edge], pipelines: Seque
     return [max(LEAST_DEPTH, *each) for each in zip(*found, strict=True)]
 
 
-def planned_depths(processes: Sequence[Process], edges: Sequence[Edge], pipelines: Sequence[int]) -> list[int]:
-    """The depths that the search for a folding reckons with: two words where that can cost a little pace, but no more.
+def planned_depths(processes: Sequence[Process], edges: Sequence[Edge], layers: Sequence[Layer]) -> list[int]:
+    """The depths that the search for a folding reckons with. What the finished design needs (``flow.plan.timing``)
+    differs.
 
-    A stream that is a bridge (without it the design falls apart) can be part of no circular wait, and two words
-    decouple its ends, as long as they work evenly. A window unit does not: it reads the first rows of a frame in a
-    burst, and emits nothing meanwhile. So all streams are as shallow as can be but those at window units, and those
-    that are no bridges. What the finished design needs (``flow.plan.timing``) may differ by a few words.
+    Two words decouple two processes that work evenly. A stream at a window unit, which does not, and one whose words
+    wait for another operand hold what follows from the network (``flow.plan.window_fifo``).
     """
-    bridges = _bridges(len(processes), edges)
-    windows = [isinstance(process, WindowProcess) for process in processes]
-    shallow = [
-        bridge and not windows[producer] and not windows[consumer]
-        for bridge, (producer, _, consumer, _) in zip(bridges, edges, strict=True)
-    ]
-    if all(shallow):
-        return [LEAST_DEPTH] * len(edges)
-    deep = depths(processes, edges, pipelines)
-    return [LEAST_DEPTH if least else depth for least, depth in zip(shallow, deep, strict=True)]
+    for_others = values_for_others(layers)
+    found = []
+    for producer, _, consumer, number in edges:
+        before, behind = processes[producer], processes[consumer]
+        values = 0
+        if isinstance(behind, WindowProcess):
+            values = values_in_front(behind.layer)
+        elif isinstance(behind, LayerProcess):
+            values = for_others.get((behind.layer.name, number), 0)
+            if isinstance(before, WindowProcess):
+                values = values_behind(behind.layer, behind.plan.pe)
+        found.append(max(LEAST_DEPTH, -(-values // before.out_lanes)))
+    return found
 
 
 def occupancies(schedules: Sequence[Schedule], edges: Sequence[Edge]) -> list[int]:
@@ -102,33 +106,3 @@ def _most_waiting(written: Ints, read: Ints, interval: int) -> int:
     for frame in range(frames + 1):
         gone += np.searchsorted(read + (frame - frames) * interval, written, side="left")
     return int((total - gone).max())
-
-
-def _bridges(count: int, edges: Sequence[Edge]) -> list[bool]:
-    """For each stream whether its ends are joined by no other way."""
-    neighbours: list[list[tuple[int, int]]] = [[] for _ in range(count)]
-    for number, (producer, _, consumer, _) in enumerate(edges):
-        neighbours[producer].append((consumer, number))
-        neighbours[consumer].append((producer, number))
-    found = [False] * len(edges)
-    reached: dict[int, int] = {}  # the order in which processes are found
-    lowest: dict[int, int] = {}  # the earliest one that a process and those found from it have a stream to
-    for root in range(count):
-        if root in reached:
-            continue
-        reached[root] = lowest[root] = len(reached)
-        path = [(root, -1, iter(neighbours[root]))]
-        while path:
-            process, entered, rest = path[-1]
-            step = next(rest, None)
-            if step is None:
-                path.pop()
-                if path:
-                    lowest[path[-1][0]] = min(lowest[path[-1][0]], lowest[process])
-                    found[entered] = lowest[process] > reached[path[-1][0]]
-            elif step[1] != entered and step[0] in reached:
-                lowest[process] = min(lowest[process], reached[step[0]])
-            elif step[1] != entered:
-                reached[step[0]] = lowest[step[0]] = len(reached)
-                path.append((step[0], step[1], iter(neighbours[step[0]])))
-    return found

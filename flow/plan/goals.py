@@ -37,6 +37,7 @@ class Goals:
         utilization: The share of each resource that may be used; for those not named 70 % for the fastest, all
             for the cheapest design.
         seconds: How long the solver may take.
+        reserved: What is kept free of that, for what the search does not reckon with.
     """
 
     target_fps: float | None = None
@@ -45,6 +46,7 @@ class Goals:
     min_resources: bool = False
     utilization: Mapping[str, float] = field(default_factory=dict)
     seconds: float = SOLVER_SECONDS
+    reserved: Resources = field(default_factory=Resources.zero)
 
     def __post_init__(self) -> None:
         if self.target_fps is not None and not self.target_fps > 0:
@@ -78,9 +80,11 @@ class Goals:
 
     def budget(self, board: Board) -> Resources:
         """How much of each resource may be used."""
-        shares = self.shares
+        shares, kept = self.shares, dict(self.reserved.items())
         # 57 % of 100 are 57, whatever floating point makes of it
-        return Resources(**{name: int(amount * shares[name] + 1e-6) for name, amount in board.resources.items()})
+        return Resources(
+            **{name: max(int(amount * shares[name] + 1e-6) - kept[name], 0) for name, amount in board.resources.items()}
+        )
 
     def interval(self, clock_mhz: float) -> int | None:
         """The cycles that the frame rate leaves for a frame; None where none is asked for."""

@@ -56,7 +56,7 @@ def _reason(search: Search, goals: Goals, budget: Resources) -> str:
     interval = asked if asked is not None else search.intervals[-1]
     if interval < search.intervals[0]:
         left = f"{interval} cycles" if interval else "less than one cycle"
-        ports = max(search.relaxed.source.words, search.relaxed.sink.words)
+        ports = max(search.space.source.words, search.space.sink.words)
         return (
             f"{wish} at {clock:g} MHz leaves {left} a frame; every design of this network takes at least "
             f"{search.intervals[0]} (its frames cross the AXI streams in {ports})"
@@ -82,11 +82,11 @@ def _reason(search: Search, goals: Goals, budget: Resources) -> str:
         return (
             f"{wish} on {board.name} at {clock:g} MHz needs at least {least_of_it:,} {name.upper()}; "
             f"{amount:,} may be used ({least_of_it - amount:,} are missing). "
-            f"Most of them go into {_dearest(search.relaxed, chosen, name)}"
+            f"Most of them go into {_dearest(search.space, chosen, name)}"
         )
     outcome = search.solve(replace(anything, budget=budget), "share")
     if outcome.bound is not None and outcome.bound > 1 and outcome.chosen is not None:
-        total = search.relaxed.total(outcome.chosen)
+        total = search.space.total(outcome.chosen)
         pairs = zip(total.items(), budget.items(), strict=True)
         used = [f"{a:,} {n.upper()} of {b:,}" for (n, a), (_, b) in pairs if a > b]
         return (
@@ -96,8 +96,8 @@ def _reason(search: Search, goals: Goals, budget: Resources) -> str:
     if search.clock.left <= 0:
         return f"{wish} on {board.name} at {clock:g} MHz: none was found in the {goals.seconds:g} s of the solver"
     return (
-        f"{wish} on {board.name} at {clock:g} MHz: with every stream at its least depth a design would fit, but in "
-        "none that was laid out do the streams leave room enough, or time"
+        f"{wish} on {board.name} at {clock:g} MHz: as far as latency can be bounded, a design would be fast enough, "
+        "but none of those that were laid out is"
     )
 
 

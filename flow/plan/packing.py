@@ -16,6 +16,7 @@ Beside that, the operands must fit the signed ports of the multiplier (UG479, UG
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from flow.errors import PlanFileError
 from flow.ir.types import Bipolar, IntType
@@ -55,6 +56,7 @@ class Packing:
         )
 
 
+@cache
 def pack(weight: tuple[int, int], x: tuple[int, int], dsp: Dsp, count: int, terms: int) -> Packing | None:
     """The packing of ``count`` products, at the least spacing at which the most of ``terms`` are summed in a field.
 
@@ -134,9 +136,9 @@ def packing_of(layer: Layer, plan: LayerPlan, dsp: Dsp) -> Packing | None:
     return packing
 
 
-def multiplier_options(layer: Layer, pe: int, simd: int, board: Board) -> list[Multiplier]:
-    """What can multiply in a layer."""
+def multiplier_options(layer: Layer, pe: int, board: Board) -> list[Multiplier]:
+    """What can multiply in a layer; whether products can be packed is a matter of a single one, whatever is summed."""
     if not board.resources.dsp:
         return ["lut"]
-    packed = packing_for(layer, pe, simd, board.dsp) is not None
+    packed = packing_for(layer, pe, 1, board.dsp) is not None
     return ["lut", "dsp", "packed"] if packed else ["lut", "dsp"]

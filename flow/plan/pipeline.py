@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How deep the pipelines of processes are: assumed, not measured."""
+"""How deep the pipelines of processes are: estimated from the reports of other generators (docs/cost_model.md)."""
+
+from math import ceil
 
 from flow.plan.processes import LayerProcess, Process, WindowProcess
 
-_BASE_DEPTH = 4  # read, multiply or compare, accumulate, write
+_BASE_DEPTH = 2  # read and multiply or compare, accumulate and write: so in 830 of 871 csynth rows of folded products
+_ADDER_LEVELS = 2
+"""Levels of an adder tree in a cycle: in the csynth rows of dense layers that are unrolled whole (hls4ml), a layer of
+2^k inputs takes k + 1 or k + 2 cycles at 3.33 ns, and k / 2 at 5 ns; docs/cost_model.md."""
 _STEP_DEPTH = {
     "wire": 0,
     "shift": 1,
@@ -30,7 +35,8 @@ def pipeline_depth(process: Process) -> int:
             return _BUFFER_DEPTH
         case _:
             pass
-    depth = _BASE_DEPTH + max(process.plan.simd - 1, 0).bit_length() + _STEP_DEPTH[process.plan.form]
+    levels = max(process.plan.simd - 1, 0).bit_length()
+    depth = _BASE_DEPTH + ceil(levels / _ADDER_LEVELS) + _STEP_DEPTH[process.plan.form]
     if process.plan.multiplier == "packed":
         depth += _UNPACK_DEPTH
     if process.plan.form in ("search", "ranges") and process.layer.step is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Amounts of what an FPGA is made of: what a board offers, what a design asks for."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Self
 
 
@@ -29,6 +29,17 @@ class Resources:
         """Nothing at all: where a sum starts."""
         return cls(lut=0, ff=0, dsp=0, bram18=0, uram=0)
 
+    @classmethod
+    def total(cls, parts: "Iterable[Resources]") -> Self:
+        """What all parts take together."""
+        rows = [part.amounts for part in parts]
+        return cls(*map(sum, zip(*rows, strict=True))) if rows else cls.zero()
+
+    @property
+    def amounts(self) -> tuple[int, int, int, int, int]:
+        """The amounts alone, in the order of ``items``."""
+        return self.lut, self.ff, self.dsp, self.bram18, self.uram
+
     def __add__(self, other: "Resources") -> "Resources":
         return Resources(
             lut=self.lut + other.lut,
@@ -48,10 +59,14 @@ class Resources:
             uram=self.uram * factor,
         )
 
+    def over(self, budget: "Resources") -> "Resources":
+        """What exceeds the budget."""
+        return Resources(*(max(a - b, 0) for a, b in zip(self.amounts, budget.amounts, strict=True)))
+
     def fits(self, budget: "Resources") -> bool:
         """Whether no resource exceeds the budget; using all of it still fits."""
         return all(amount <= getattr(budget, name) for name, amount in self.items())
 
     def items(self) -> Iterator[tuple[str, int]]:
         """Each name with its amount, always in the order lut, ff, dsp, bram18, uram."""
-        return ((field.name, getattr(self, field.name)) for field in fields(self))
+        return zip(("lut", "ff", "dsp", "bram18", "uram"), self.amounts, strict=True)

@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The best design for goals: the solver proves a bound, the design that is laid out has the true figures.
+"""The best design for goals: the solver finds it, and it is laid out.
 
-The solver sees all of a design but the depths of its streams. With every stream at its least depth it finds a bound
-that no design falls below; where the design that it proposes needs no deeper streams (in every chain of matrix
-products), bound and design meet, and the design is optimal. Else it is asked again, with what waits in the streams
-of its last proposal, until it repeats itself (and with so much less room, for resources and latency, as the
-proposal was over them); the cheapest design that was laid out is taken, and how far it may be from the best is known.
+All that a design takes is a sum over its layers and what joins them, so that the solver sees it whole
+(``flow.plan.choices``). Its latency is not: the solver has a bound, and a design that is over the limit is replaced by
+the best with so much less of it, until one is within; how far that may be from the best is known.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from flow.ir.types import Ints
 from flow.plan.board import Board
-from flow.plan.choices import Space, Waiting, space, waiting
+from flow.plan.choices import Space, space
 from flow.plan.design import Design, build_design
 from flow.plan.estimate import design_resources
 from flow.plan.goals import cost, prices
@@ -94,26 +92,19 @@ class Search:
         self.options = options if options is not None else {x.name: layer_options(x, board) for x in layers}
 
     @cached_property
-    def relaxed(self) -> Space:
-        """All designs with every stream at its least depth."""
-        return self.space({})
+    def space(self) -> Space:
+        """All designs."""
+        return space(self.layers, self.options, self.board)
 
     @cached_property
     def intervals(self) -> list[int]:
         """What can be the cycles from frame to frame."""
-        return self.relaxed.intervals
-
-    def space(self, held: Waiting) -> Space:
-        """All designs, with what waits in their streams."""
-        return space(self.layers, self.options, self.board, held)
+        return self.space.intervals
 
     def solve(self, limits: Limits, objective: Objective, *, first: bool = False) -> Outcome:
-        """The least of something that any design with these limits takes, but for the depth of its streams."""
-        return self._solve(self.relaxed, limits, objective, first=first)
-
-    def _solve(self, designs: Space, limits: Limits, objective: Objective, *, first: bool = False) -> Outcome:
+        """The least of something that any design with these limits takes."""
         return solve(
-            designs,
+            self.space,
             self.clock,
             interval=limits.interval,
             latency=limits.latency,
@@ -124,7 +115,7 @@ class Search:
 
     def candidate(self, chosen: Sequence[int]) -> Candidate:
         """The design with these choices, laid out."""
-        plan = Plan(self.board.name, self.clock_mhz, self.relaxed.plans(chosen))
+        plan = Plan(self.board.name, self.clock_mhz, self.space.plans(chosen))
         design = build_design(self.layers, plan, self.board.axis_bits)
         total = design_resources(design, self.board).total
         return Candidate(design, total, cost(total, self.board))
@@ -137,23 +128,16 @@ class Search:
             return Found(None, None)
         assert outcome.bound is not None
         bound = int(outcome.bound)
-        best: Candidate | None = None
-        seen: set[tuple[int, ...]] = set()
         tightened = limits
-        while outcome.chosen is not None and outcome.chosen not in seen and len(seen) < _PROPOSALS:
-            seen.add(outcome.chosen)
-            found = self.candidate(outcome.chosen)
-            if self.meets(found, limits) and (best is None or found.cost < best.cost):
-                best = found
-            if best is not None and best.cost <= bound:
+        for _ in range(_PROPOSALS):
+            if outcome.chosen is None:
                 break
-            if limits.latency is not None and tightened.latency is not None:
-                late = max(found.latency - limits.latency, 0)
-                tightened = replace(tightened, latency=max(tightened.latency - late, 1))
-            designs = self.space(waiting(found.design))
-            designs = designs.with_fixed(designs.fixed + missing(designs, outcome.chosen, found.total))
-            outcome = self._solve(designs, tightened, price)
-        return Found(best, bound)
+            found = self.candidate(outcome.chosen)
+            if self.meets(found, limits):
+                return Found(found, bound)
+            tightened = _tightened(tightened, limits, found)
+            outcome = self.solve(tightened, price)
+        return Found(None, bound)
 
     def meets(self, candidate: Candidate, limits: Limits) -> bool:
         """Whether a design keeps the limits."""
@@ -167,16 +151,26 @@ class Search:
         """The places of two of the intervals: of that which no design falls below, and the least for which there is
         one; both are behind the last where there is none. They differ only where the time was too short.
         """
-        proved, low, high = 0, 0, len(self.intervals)
+        count = len(self.intervals)
+        proved = low = self._hopeless(budget)
+        high, step = count, 1
         while low < high:
-            middle = (low + high) // 2
+            # the less time a frame has, the fewer the choices: look at short intervals first, then between two
+            middle = min(low + step - 1, high - 1) if high == count else (low + high) // 2
             outcome = self.solve(Limits(self.intervals[middle], latency, budget), prices(self.board), first=True)
             if outcome.chosen is not None:
                 high = middle
             else:
-                low = middle + 1
+                low, step = middle + 1, 2 * step
                 proved = low if outcome.infeasible else proved
         return proved, low
+
+    def _hopeless(self, budget: Resources | None) -> int:
+        """How many of the intervals are too short even if every layer takes the least of each resource."""
+        if budget is None:
+            return 0
+        limit = np.array(budget.amounts, np.int64) - self.space.fixed
+        return bisect_left(self.intervals, True, key=lambda cycles: bool((self.space.least(cycles) <= limit).all()))
 
     def fastest(self, latency: int | None, budget: Resources) -> tuple[Found, int | None]:
         """The cheapest of the fastest designs, and the interval that no design falls below (None: there is none)."""
@@ -188,7 +182,7 @@ class Search:
         found = self.cheapest(Limits(self.intervals[place], latency, budget))
         if found.best is not None:
             return found, least
-        # the streams are deeper than the solver takes them for: somewhat slower designs leave room for them
+        # the latency was out of reach, or the time too short: somewhat slower designs may do
         slower = self.intervals[place + 1 :]
         low, high = 0, len(slower)
         while low < high:
@@ -201,7 +195,15 @@ class Search:
         return found, least
 
 
-def missing(designs: Space, chosen: Sequence[int], total: Resources) -> Ints:
-    """(resources,): what a design takes beyond what the solver takes it for."""
-    expected = designs.total(chosen)
-    return np.array([max(a - b, 0) for (_, a), (_, b) in zip(total.items(), expected.items(), strict=True)], np.int64)
+def _tightened(limits: Limits, wished: Limits, found: Candidate) -> Limits:
+    """Limits with so much less room as a design was over those that are wished for.
+
+    Over the latency, as the solver has a bound of it; over a resource by a piece at most, as HiGHS reckons in floating
+    point.
+    """
+    budget, latency = limits.budget, limits.latency
+    if budget is not None and wished.budget is not None:
+        budget = budget.over(found.total.over(wished.budget))
+    if latency is not None and wished.latency is not None:
+        latency = max(latency - max(found.latency - wished.latency, 0), 1)
+    return replace(limits, budget=budget, latency=latency)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,10 @@ from flow.plan.program import Objective, Program
 from flow.plan.pruning import needed
 from flow.plan.resources import Resources
 
+_EXACT_SHARE = 1 / 20
+"""Of the solver's time: so long it looks for the very best; after that a design proved to be as close as ``_CLOSE``
+will do."""
+_CLOSE = 0.005  # far below the error of any estimate
 _TOLERANCE = 1e-7  # relative: what may be off in a bound of HiGHS that no design attains
 _OPTIMAL, _STOPPED, _INFEASIBLE = 0, 1, 2  # status of scipy.optimize.milp
 
@@ -27,6 +32,7 @@ class Clock:
     """Counts down the time that the solver may take."""
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self._end = time.monotonic() + seconds
 
     @property
@@ -92,19 +98,33 @@ def solve(
     if budget is not None:
         program.add_budget(budget, exceed=objective == "share")
     prices, unit = _scaled(objective)
-    found = program.minimise(prices, max(clock.left / (3 if first else 1), 0.1), gap=1.0 if first else 0.0)
+    found, exact = _minimised(program, prices, clock, first)
     if found.status == _INFEASIBLE:
         return Outcome(None, None, False)
     if found.status not in (_OPTIMAL, _STOPPED):
         raise RuntimeError(f"HiGHS: {found.message}")
     chosen = program.chosen(found.x) if found.x is not None else None
-    optimal = found.status == _OPTIMAL and not first
+    optimal = found.status == _OPTIMAL and exact
     bound = max(float(found.mip_dual_bound or 0.0), 0.0) * unit * (1 - _TOLERANCE)
     if isinstance(objective, str):
         return Outcome(chosen, bound, optimal)
     if optimal and chosen is not None:
         return Outcome(chosen, _priced(objective, space.total(chosen)), True)
     return Outcome(chosen, ceil(bound + _priced(objective, Resources(*map(int, space.fixed)))), False)
+
+
+def _minimised(program: Program, prices: Objective, clock: Clock, first: bool) -> tuple[Any, bool]:
+    """HiGHS's answer, and whether it was asked for the very best."""
+
+    def seconds(most: float) -> float:  # it needs a moment to look at the program at all
+        return max(min(most, clock.left), 0.1)
+
+    if first:
+        return program.minimise(prices, seconds(clock.left / 3), gap=1.0), False
+    found = program.minimise(prices, seconds(clock.seconds * _EXACT_SHARE), gap=0.0)
+    if found.status != _STOPPED or clock.left <= 0 or (found.x is not None and found.mip_gap <= _CLOSE):
+        return found, True
+    return program.minimise(prices, seconds(clock.left), gap=_CLOSE), False
 
 
 def _scaled(objective: Objective) -> tuple[Objective, float]:

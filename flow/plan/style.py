@@ -121,5 +121,11 @@ def adders_of(process: LayerProcess, design: Design) -> str | None:
     return f"{found}; {cycles} cycles with the step function"
 
 
+def solved_by_da4ml(design: Design) -> bool:
+    """Whether adder graphs of a design come from da4ml, so that its version is part of what made the design."""
+    graphs = [unrolled.layer_graph(process.layer) for process in design.layers] if _flat(design) else []
+    return any(found is not None and found.graph.solver.startswith("da4ml") for found in graphs)
+
+
 def _flat(design: Design) -> bool:
     return design.plan.style == "unrolled"

@@ -15,7 +15,7 @@ from flow.plan.processes import schedule
 
 MODEL = "flow event model"
 ASSUMPTION = (
-    "II = 1; pipeline depths assumed: 4 cycles, the adder tree, the step function; "
+    "II = 1; pipeline depths assumed: 2 cycles, the adder tree, the step function; "
     "each pipeline runs empty between frames"
 )
 _WORK = 200_000_000

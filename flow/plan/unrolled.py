@@ -66,7 +66,9 @@ def obstacles(layers: tuple[Layer, ...]) -> list[Unsupported]:
     found = []
     for layer in layers:
         channels = layer.step.channels if layer.step is not None else 1
-        if not (layer.op is None or isinstance(layer.op, Dense)) or layer.positions > 1:
+        if layer.positions > 1:
+            what = f"each of its {layer.positions:,} positions would be hardware of its own; unrolled, there is one"
+        elif not (layer.op is None or isinstance(layer.op, Dense)):
             what = "only matrix products at one position, with step functions, can be unrolled"
         elif channels not in (1, layer.outputs):
             what = "a step function without a product must be the same for all values, or one for each"
@@ -173,7 +175,7 @@ def resources_of(design: Design, board: Board) -> DesignResources:
     for process in design.processes:
         if isinstance(process, LayerProcess):
             terms = layer_terms(process.layer, process.plan, board, design.plan.clock_mhz)
-            processes.append(sum(terms.values(), Resources.zero()))
+            processes.append(Resources.total(terms.values()))
             layers += processes[-1]
         else:
             assert isinstance(process, Gearbox)
@@ -181,7 +183,7 @@ def resources_of(design: Design, board: Board) -> DesignResources:
             ports += processes[-1]
     parts = {"layers": layers, "converters": ports, "fifos": Resources.zero(), "shell": cost.shell(board.family)}
     low, high = bounds([("other", layers), ("converter", ports), ("shell", parts["shell"])])
-    return DesignResources(sum(parts.values(), Resources.zero()), parts, tuple(processes), low, high)
+    return DesignResources(Resources.total(parts.values()), parts, tuple(processes), low, high)
 
 
 def _port(box: Gearbox, design: Design) -> Resources:

@@ -102,7 +102,7 @@ def _layer(
 ) -> LayerReport:
     layer, plan = process.layer, process.plan
     terms = layer_terms(process, design, board)
-    total = sum(terms.values(), Resources.zero())
+    total = Resources.total(terms.values())
     bits = {"input": str(layer.x.element), "output": str(layer.y.element)}
     product = layer.product
     if product is not None:

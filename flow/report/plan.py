@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plan, and the trade-off between many, as tables, as a picture and as JSON."""
 
+import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -182,21 +183,29 @@ def print_points(points: Sequence[Point], board: Board, console: Console) -> Non
     console.print("cost: the sum of the shares of the board; at least: what every design that is so fast costs")
 
 
-def plot_points(points: Sequence[Point], board: Board, title: str, path: Path) -> None:
-    """The trade-off as a picture: for each frame rate the share of each resource.
+def check_picture(path: Path) -> None:
+    """Whether a trade-off can be drawn into a file, before the work begins.
 
     Raises:
         OptionError: matplotlib is missing, or the file is no picture.
-        OutputError: The file cannot be written.
+        OutputError: There is no such folder.
     """
     if path.suffix not in _PICTURES:
         raise OptionError(f"{path} is no picture that can be drawn", f"name a file that ends in {', '.join(_PICTURES)}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise OptionError(
-            "matplotlib, which draws pictures, is not installed", "pip install 'flow-fpga[plot]'"
-        ) from None
+    if importlib.util.find_spec("matplotlib") is None:
+        raise OptionError("matplotlib, which draws pictures, is not installed", "pip install 'flow-fpga[plot]'")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no such folder", "name another file")
+
+
+def plot_points(points: Sequence[Point], board: Board, title: str, path: Path) -> None:
+    """The trade-off as a picture: for each frame rate the share of each resource; see ``check_picture``.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     rates = [point.fps for point in points]

@@ -2,7 +2,6 @@
 """What the solver sees of a design is what the design is: its resources, its interval, a bound of its latency."""
 
 import ctypes
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +14,8 @@ from flow.ir.types import IntType
 from flow.ir.window import Window
 from flow.plan import board as boards
 from flow.plan import program, solver
-from flow.plan.choices import waiting
 from flow.plan.design import build_design
 from flow.plan.estimate import design_resources
-from flow.plan.fifo import LEAST_DEPTH
 from flow.plan.goals import prices
 from flow.plan.layers import layers_of
 from flow.plan.plan import Plan
@@ -36,27 +33,26 @@ def search_of(seed):
 
 def random_choice(search, rng):
     """A choice for each node: of the layers at random, of the input the widest that a reader takes."""
-    nodes = search.relaxed.nodes
+    nodes = search.space.nodes
     chosen = [int(rng.integers(len(node.taken))) for node in nodes]
-    readers = [edge.consumer for edge in search.relaxed.edges if edge.producer == 0]
+    readers = [edge.consumer for edge in search.space.edges if edge.producer == 0]
     widest = max(int(nodes[reader].taken[chosen[reader]]) for reader in readers)
     chosen[0] = nodes[0].given.tolist().index(widest)
     return tuple(chosen)
 
 
 def design_of(search, chosen):
-    return build_design(search.layers, Plan(BOARD.name, 100.0, search.relaxed.plans(chosen)), BOARD.axis_bits)
+    return build_design(search.layers, Plan(BOARD.name, 100.0, search.space.plans(chosen)), BOARD.axis_bits)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_amounts_and_cycles_are_those_of_the_design(seed):
     search, rng = search_of(seed), np.random.default_rng(seed)
-    space = search.relaxed
+    space = search.space
     for _ in range(12):
         chosen = random_choice(search, rng)
         design = design_of(search, chosen)
-        shallow = replace(design, streams=tuple(replace(s, depth=LEAST_DEPTH) for s in design.streams))
-        assert space.total(chosen) == design_resources(shallow, BOARD).total
+        assert space.total(chosen) == design_resources(design, BOARD).total
         cycles = [int(node.cycles[choice]) for node, choice in zip(space.nodes, chosen, strict=True)]
         for edge in space.edges:
             given = space.nodes[edge.producer].given[chosen[edge.producer]]
@@ -64,18 +60,6 @@ def test_amounts_and_cycles_are_those_of_the_design(seed):
             cycles.append(int(edge.cycles[edge.given == given, edge.taken == taken][0]))
         assert max(cycles) == design.interval
         assert design.interval in search.intervals
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_what_waits_is_priced_where_it_waits(seed):
-    """Without a gearbox on its way, a stream that was laid out has its own price in the next space."""
-    search, rng = search_of(seed), np.random.default_rng(seed)
-    chosen = random_choice(search, rng)
-    design = design_of(search, chosen)
-    if any(process.in_lanes != process.out_lanes for process in design.processes if hasattr(process, "role")):
-        assert all(count > 0 for count in waiting(design).values())
-        return
-    assert search.space(waiting(design)).total(chosen) == design_resources(design, BOARD).total
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -94,7 +78,7 @@ def test_latency_is_bounded(seed):
 
 
 def _only(search, chosen):
-    plans = search.relaxed.plans(chosen)
+    plans = search.space.plans(chosen)
     return {plan.name: [o for o in search.options[plan.name] if o.plan == plan] for plan in plans}
 
 
@@ -109,8 +93,8 @@ def test_what_is_pruned_is_not_missed(seed, monkeypatch):
 
 def test_pruning_takes_most_choices_away():
     search = Search(chain(24, 32, 16, 8), BOARD, 100.0, 60)
-    kept = [np.flatnonzero(node.cycles <= 96) for node in search.relaxed.nodes]
-    left = needed(search.relaxed, kept, 96)
+    kept = [np.flatnonzero(node.cycles <= 96) for node in search.space.nodes]
+    left = needed(search.space, kept, 96)
     assert sum(map(len, left)) < sum(map(len, kept)) / 3
     assert all(set(some) <= set(all_) for some, all_ in zip(left, kept, strict=True))
 
@@ -135,8 +119,8 @@ def test_words_behind_the_last_one_out_take_no_time():
     )
     layers = layers_of(Graph(nodes, ("y",)))
     search = Search(layers, BOARD, 100.0, 60)
-    slow = next(n for n, plan in enumerate(search.relaxed.nodes[1].plans) if plan.pe == plan.simd == 1)
-    chosen = (search.relaxed.nodes[0].given.tolist().index(1), slow, 0, 0)
+    slow = next(n for n, plan in enumerate(search.space.nodes[1].plans) if plan.pe == plan.simd == 1)
+    chosen = (search.space.nodes[0].given.tolist().index(1), slow, 0, 0)
     alone = Search(layers, BOARD, 100.0, 60, _only(search, chosen))
     bound = alone.solve(Limits(10**9, 10**9, None), "latency").bound
     assert 16 < bound <= search.candidate(chosen).latency + 1e-3 < 64

@@ -41,7 +41,7 @@ def legal_plans(layer):
     memories = ("lut", "bram") if layer.product is not None else ("lut",)
     folds = product(layer.pe_options, layer.simd_options)
     for (pe, simd), memory, form in product(folds, memories, layer.forms or ["none"]):
-        for multiplier in multiplier_options(layer, pe, simd, BOARD):
+        for multiplier in multiplier_options(layer, pe, BOARD):
             yield LayerPlan(layer.name, pe, simd, memory, multiplier, form)
 
 

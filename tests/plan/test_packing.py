@@ -151,13 +151,13 @@ def test_bipolar_operands_are_not_packed():
     signs = np.array([[1, -1], [-1, 1]])
     assert packing_for(layer_with(signs, IntType(4, True)), 2, 1, BOARD.dsp) is None
     assert packing_for(layer_with(signs * 3, Bipolar()), 2, 1, BOARD.dsp) is None
-    assert multiplier_options(layer_with(signs, Bipolar()), 2, 1, BOARD) == ["lut", "dsp"]
+    assert multiplier_options(layer_with(signs, Bipolar()), 2, BOARD) == ["lut", "dsp"]
 
 
 def test_options_of_a_board():
-    assert multiplier_options(INT8, 2, 1, BOARD) == ["lut", "dsp", "packed"]
+    assert multiplier_options(INT8, 2, BOARD) == ["lut", "dsp", "packed"]
     none = replace(BOARD, resources=replace(BOARD.resources, dsp=0))
-    assert multiplier_options(INT8, 2, 1, none) == ["lut"]
+    assert multiplier_options(INT8, 2, none) == ["lut"]
     packed = [o for o in layer_options(INT8, BOARD) if o.plan.multiplier == "packed"]
     assert packed
     assert all(o.plan.pe % 2 == 0 for o in packed)

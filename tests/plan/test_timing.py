@@ -98,12 +98,12 @@ def test_schedules_are_those_of_the_templates(sizes, axis_bits):
 
 
 def test_timing_by_hand():
-    """4 inputs in one word into 6 outputs in one cycle: reader 2, layer 4 + 2 (adder tree) + 1, writer 2."""
+    """4 inputs in one word into 6 outputs in one cycle: reader 2, layer 2 + 1 (adder tree) + 1, writer 2."""
     design = design_of(chain(4, 6), [(6, 4)])
-    assert [pipeline_depth(process) for process in design.processes] == [2, 7, 2]
-    # read in cycle 0, written in 2, read in 3, written in 10, read in 11, written in 13; the layer takes 1 + 7 cycles
+    assert [pipeline_depth(process) for process in design.processes] == [2, 4, 2]
+    # read in cycle 0, written in 2, read in 3, written in 7, read in 8, written in 10; the layer takes 1 + 4 cycles
     timing = timed(design, *named(design))[1]
-    assert (timing.interval, timing.latency, timing.occupancy) == (8, 14, (1, 1))
+    assert (timing.interval, timing.latency, timing.occupancy) == (5, 11, (1, 1))
 
 
 def test_cheapest_depths_by_simulation():
