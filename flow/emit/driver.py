@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes to the board beside the bitstream: ``io.json``, the drivers, frames with known answers.
+
+The drivers are static files that read ``io.json``; the network's own numbers are all in there.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flow.emit import packing
+from flow.emit.fileset import FileSet
+from flow.emit.packing import Layout, pack
+from flow.emit.render import static
+from flow.ir.graph import Graph
+from flow.ir.model import (
+    ArgMax,
+    BatchNorm,
+    Binary,
+    BipolarQuant,
+    Clip,
+    Constant,
+    Input,
+    LeakyRelu,
+    ModelGraph,
+    ModelOp,
+    Quant,
+    QuantizedConstant,
+    Reshape,
+    Shape,
+    Softmax,
+    Transpose,
+    Unary,
+)
+from flow.ir.rounding import Rounding
+from flow.ir.types import Bipolar, Ints, Reals
+from flow.passes.integerize import IntegerModel
+from flow.plan.design import Design, Port
+
+FORMAT = 1
+_DRIVER = ("accelerator.py", "run.sh")
+_UNARY = ("relu", "sigmoid", "tanh", "neg", "identity")
+
+
+class _NotOnBoardError(Exception):
+    """The driver has no such step; its argument is what the step is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswers:
+    """Frames with what the design gives for them.
+
+    Attributes:
+        inputs: (frames, ...), what enters the hardware.
+        outputs: (frames, ...), what leaves it.
+    """
+
+    inputs: Ints
+    outputs: Ints
+
+
+def layout(port: Port) -> Layout:
+    """How the values of a port lie in its words."""
+    return Layout(str(port.element), port.values, port.container, port.axis_bits)
+
+
+def emit_driver(design: Design, title: str, integers: IntegerModel, frame_shape: Shape, known: KnownAnswers) -> FileSet:
+    """``io.json`` and the folder ``driver/``.
+
+    Args:
+        design: The hardware.
+        title: The name of the bitstream.
+        integers: What the host computes in front of it and behind it.
+        frame_shape: Of a float frame of the model.
+        known: For the self test.
+    """
+    return FileSet.of(
+        {
+            "io.json": json.dumps(describe(design, title, integers, frame_shape), indent=2) + "\n",
+            "driver/packing.py": Path(packing.__file__).read_text(),
+            "driver/known_input.hex": _hex(known.inputs, layout(design.source)),
+            "driver/known_output.hex": _hex(known.outputs, layout(design.sink)),
+            **{f"driver/{name}": static(f"driver/{name}") for name in _DRIVER},
+        }
+    )
+
+
+def describe(design: Design, title: str, integers: IntegerModel, frame_shape: Shape) -> dict[str, Any]:
+    """``io.json``: the words of both streams, and what the host computes in front of the hardware and behind it."""
+    encoding = integers.encodings[integers.output]
+    return {
+        "format": FORMAT,
+        "design": title,
+        "board": design.plan.board,
+        "clock_mhz": design.plan.clock_mhz,
+        "interval_cycles": design.interval,
+        "input": {
+            "shape": list(integers.source.shape),
+            **_stream(design.source),
+            "from_float": _front(integers, frame_shape),
+        },
+        "output": {
+            "shape": list(design.layers[-1].layer.y.shape),
+            **_stream(design.sink),
+            "scale": [str(value) for value in encoding.scale],
+            "offset": [str(value) for value in encoding.offset],
+            "to_float": _back(integers.tail),
+        },
+    }
+
+
+def _stream(port: Port) -> dict[str, Any]:
+    stream = layout(port)
+    return {
+        "element": stream.element,
+        "values": stream.values,
+        "container_bits": stream.container_bits,
+        "word_bits": stream.word_bits,
+        "values_per_word": stream.per_word,
+        "words": stream.words,
+        "frame_bytes": stream.frame_bytes,
+    }
+
+
+def _hex(frames: Ints, stream: Layout) -> str:
+    """A line for each frame: its bytes, as they lie in memory."""
+    return "".join(row.tobytes().hex() + "\n" for row in pack(frames.reshape(len(frames), -1), stream))
+
+
+# -- the host's part, as steps on float64 arrays (frames, *shape) -----------------------------------------------
+
+
+def _front(integers: IntegerModel, frame_shape: Shape) -> dict[str, Any]:
+    """From a float frame to the integers that enter; only ``missing`` where the driver cannot do it."""
+    if integers.input_type is not None:
+        element = integers.input_type.element
+        quantize = {
+            "scale": float(integers.input_type.scale),
+            "zero_point": 0.0,
+            "rounding": "sign" if isinstance(element, Bipolar) else Rounding.HALF_EVEN.value,
+            "least": element.min,
+            "greatest": element.max,
+        }
+        order = list(integers.order)
+        steps = [{"step": "transpose", "order": order}] if order != sorted(order) else []
+        return {"shape": list(frame_shape), "steps": steps, "quantize": quantize}
+    assert integers.head is not None
+    *_, last = integers.head.nodes
+    assert isinstance(last, Quant | BipolarQuant)
+    try:
+        steps = list(_steps(Graph(integers.head.nodes[:-1], (last.x,))))
+    except _NotOnBoardError as error:
+        return {"missing": str(error)}
+    rounding = last.rounding.value if isinstance(last, Quant) else "sign"
+    least, greatest = last.range
+    quantize = {
+        "scale": last.scale.tolist(),
+        "zero_point": last.zero_point.tolist(),
+        "rounding": rounding,
+        "least": least,
+        "greatest": greatest,
+    }
+    return {"shape": list(frame_shape), "steps": steps, "quantize": quantize}
+
+
+def _back(tail: ModelGraph) -> dict[str, Any]:
+    """From the numbers that leave to the model's output; only ``missing`` where the driver cannot do it."""
+    shape = next(list(node.shape) for node in tail.nodes if isinstance(node, Input))
+    try:
+        return {"shape": shape, "steps": list(_steps(tail))}
+    except _NotOnBoardError as error:
+        return {"missing": str(error)}
+
+
+def _steps(graph: ModelGraph) -> Iterator[dict[str, Any]]:
+    """A chain of nodes as the driver's steps."""
+    constants: dict[str, Reals] = {}
+    previous = ""
+    for node in graph.nodes:
+        match node:
+            case Input():
+                previous = node.name
+                continue
+            case Constant():
+                constants[node.name] = node.value
+                continue
+            case QuantizedConstant():
+                constants[node.name] = np.asarray(node.levels * node.scale)
+                continue
+        if [name for name in node.inputs if name not in constants] != [previous]:
+            raise _NotOnBoardError("tensors that meet")
+        yield from _step(node, constants)
+        previous = node.name
+
+
+def _step(node: ModelOp, constants: dict[str, Reals]) -> Iterator[dict[str, Any]]:
+    match node:
+        case Unary(kind=kind) if kind in _UNARY:
+            yield {"step": kind}
+        case Clip():
+            yield {"step": "clip", "least": _finite(node.lo), "greatest": _finite(node.hi)}
+        case LeakyRelu():
+            yield {"step": "leaky_relu", "slope": node.slope.tolist()}
+        case Binary(kind=("add" | "sub" | "mul" | "div") as kind, x=x, y=y):
+            first = x in constants
+            yield {"step": kind, "with": constants[x if first else y].tolist(), "first": first}
+        case BatchNorm():
+            yield {"step": "sub", "with": node.mean.tolist(), "first": False}
+            yield {"step": "div", "with": np.sqrt(node.variance + node.epsilon).tolist(), "first": False}
+            yield {"step": "mul", "with": node.gamma.tolist(), "first": False}
+            yield {"step": "add", "with": node.beta.tolist(), "first": False}
+        case Reshape():
+            yield {"step": "reshape", "shape": list(node.shape)}
+        case Transpose():
+            yield {"step": "transpose", "order": list(node.order)}
+        case Softmax():
+            yield {"step": "softmax", "axis": node.axis}
+        case ArgMax():
+            yield {"step": "argmax", "axis": node.axis, "count": node.count, "keep": node.keep}
+        case Unary(kind=kind) | Binary(kind=kind):
+            raise _NotOnBoardError(kind)
+        case _:
+            raise _NotOnBoardError(type(node).__name__.lower())
+
+
+def _finite(bound: float) -> float | None:
+    """JSON has no infinity."""
+    return bound if math.isfinite(bound) else None

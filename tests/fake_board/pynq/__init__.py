@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stands in for PYNQ on a board: an overlay whose DMA moves words through the compiled C-simulation.
+
+Put the folder above first on the path of modules, then ``board.insert(library, io)``. It has only what the driver uses,
+in the form that PYNQ 2.7 to 3.1 have it, and is strict about it:
+
+- The registers of AXI DMA (PG021, "Direct Register Mode"): a transfer on a channel that does not run, that is busy, of
+  more than 26 bits, at an address that no buffer has, or not aligned to a word is an error of the test.
+- Memory has two sides: what the processor wrote reaches the device with ``flush``, and the other way with
+  ``invalidate``. Fresh memory holds rubbish.
+- Words that were sent run in a thread of their own, as hardware does, and results wait for a buffer.
+
+``board.fault`` names what is wrong with the board:
+
+    short           results end early: half of them, TLAST with the last
+    last_high       TLAST with every word
+    last_low        no TLAST at all: DMA sees more words than it expects an end after
+    no_results      none come
+    stuck_reset     the DMA never leaves its reset
+    no_dma          the bitstream holds no DMA
+    wrong           one bit of the results is wrong
+    root            the bitstream may not be loaded
+"""
+
+import ctypes
+import itertools
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+
+class MisuseError(AssertionError):
+    """The driver did what it must not."""
+
+
+class Board:
+    """What is on the bench."""
+
+    def __init__(self):
+        self.fault = None
+        self.loaded = []  # bitstreams
+        self.frames = 0
+        self.transfers = 0
+        self.rails = {}
+
+    def insert(self, library, io):
+        """A design: the library that ``compile_design`` made, and its ``io.json``."""
+        self.__init__()
+        self.library = ctypes.CDLL(str(library))
+        self.library.flow_csim_words.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
+        self.io = io
+        self.memory = {}  # address: (device's side, buffer)
+        self.addresses = itertools.count(0x1000_0000, 0x0100_0000)
+        self.thread = ThreadPoolExecutor(1)
+
+    def accelerate(self, sent):
+        """The results of frames, as bytes."""
+        size = self.io["input"]["frame_bytes"]
+        frames, rest = divmod(len(sent), size)
+        if rest:
+            raise MisuseError(f"{len(sent)} bytes are no whole frames of {size}")
+        self.frames += frames
+        results = np.empty(frames * self.io["output"]["frame_bytes"], np.uint8)
+        failure = self.library.flow_csim_words(sent.ctypes.data, results.ctypes.data, frames)
+        if failure:
+            raise MisuseError(f"the C-simulation ended with {failure}")
+        if self.fault == "wrong" and len(results):
+            results[-self.io["output"]["frame_bytes"]] ^= 1
+        return results
+
+
+board = Board()
+
+
+class Buffer(np.ndarray):
+    """Contiguous memory; the device's side is apart."""
+
+    device_address = None
+
+    def flush(self):
+        """What the processor wrote reaches the device."""
+        side, whole = board.memory[self.device_address]
+        side[:] = whole.reshape(-1)
+
+    def invalidate(self):
+        """What the device wrote reaches the processor."""
+        side, whole = board.memory[self.device_address]
+        whole.reshape(-1)[:] = side
+
+    def freebuffer(self):
+        """Gives it back."""
+        del board.memory[self.device_address]
+
+
+def allocate(shape, dtype):
+    """A buffer full of rubbish."""
+    buffer = np.full(shape, 0x5A, dtype).view(Buffer)
+    buffer.device_address = next(board.addresses)
+    board.memory[buffer.device_address] = (np.full(buffer.nbytes, 0xC3, np.uint8), buffer.view(np.ndarray))
+    return buffer
+
+
+class _Channel:
+    def __init__(self, word_bytes):
+        self.word_bytes = word_bytes
+        self.reset()
+
+    def reset(self):
+        self.running, self.error, self.address, self.moved = False, 0, 0, 0
+        self.busy = None  # a Future while a transfer is under way, or True while it waits for words
+
+    def buffer(self, size):
+        if not self.running:
+            raise MisuseError("a transfer on a channel that does not run")
+        if self.error:
+            raise MisuseError("a transfer on a channel that stands in an error")
+        if self.is_busy():
+            raise MisuseError("a transfer on a channel that is busy")
+        if not 0 < size < 1 << 26 or size % self.word_bytes or self.address % self.word_bytes:
+            raise MisuseError(f"a transfer of {size} bytes at 0x{self.address:x}")
+        if self.address not in board.memory:
+            raise MisuseError(f"no buffer lies at 0x{self.address:x}")
+        side = board.memory[self.address][0]
+        if size > len(side):
+            raise MisuseError(f"a transfer of {size} bytes to or from a buffer of {len(side)}")
+        return side[:size]
+
+    def is_busy(self):
+        return self.busy is True or (isinstance(self.busy, Future) and not self.busy.done())
+
+    def status(self):
+        if isinstance(self.busy, Future) and self.busy.done():
+            self.busy.result()  # an error of the test comes out here
+        return (0 if self.running else 1) | (0 if self.is_busy() else 2) | self.error
+
+
+class Dma:
+    """AXI DMA in simple mode."""
+
+    def __init__(self):
+        self.send = _Channel(board.io["input"]["word_bits"] // 8)
+        self.receive = _Channel(board.io["output"]["word_bits"] // 8)
+        self.waiting = []  # results that no buffer took yet
+
+    def _of(self, offset):
+        return (self.receive, offset - 0x30) if offset >= 0x30 else (self.send, offset)
+
+    def read(self, offset):
+        """A register."""
+        channel, register = self._of(offset)
+        if register == 0x00:
+            return 0x4 if board.fault == "stuck_reset" else int(channel.running)
+        if register == 0x04:
+            return channel.status()
+        if register == 0x28:
+            return channel.moved
+        raise MisuseError(f"read of register 0x{offset:02x}")
+
+    def write(self, offset, value):
+        """A register."""
+        channel, register = self._of(offset)
+        if not 0 <= value < 1 << 32:
+            raise MisuseError(f"{value} is no word of 32 bits")
+        if register == 0x00:
+            if value & 0x4:
+                self.send.reset()
+                self.receive.reset()
+                self.waiting.clear()
+            channel.running = bool(value & 0x1)
+        elif register == 0x18:
+            channel.address = (channel.address >> 32 << 32) | value
+        elif register == 0x1C:
+            channel.address = (value << 32) | (channel.address & 0xFFFFFFFF)
+        elif register == 0x28:
+            (self._start_send if channel is self.send else self._start_receive)(value)
+        else:
+            raise MisuseError(f"write of register 0x{offset:02x}")
+
+    def _start_send(self, size):
+        sent = self.send.buffer(size)
+        board.transfers += 1
+
+        def run():
+            self.waiting.append(board.accelerate(sent))
+            self.send.moved = size
+            self._deliver()
+
+        self.send.busy = board.thread.submit(run)
+
+    def _start_receive(self, size):
+        self.room = self.receive.buffer(size)
+        self.receive.busy = True
+        board.thread.submit(self._deliver)
+
+    def _deliver(self):
+        """In the thread of the hardware."""
+        if not self.waiting or self.receive.busy is not True or board.fault == "no_results":
+            return
+        results, room = self.waiting.pop(0), self.room
+        if board.fault == "short":
+            results = results[: len(results) // 2]
+        elif board.fault == "last_high":
+            results = results[: self.receive.word_bytes]
+        if board.fault == "last_low" or len(results) > len(room):
+            self.receive.error, self.receive.running = 0x10, False
+            results = results[: len(room)]
+        room[: len(results)] = results
+        self.receive.moved = len(results)
+        self.receive.busy = None
+
+
+class Overlay:
+    """A bitstream; loading it empties everything."""
+
+    def __init__(self, path):
+        if board.fault == "root":
+            raise PermissionError("Root permissions required.")
+        for file in (Path(path), Path(path).with_suffix(".hwh")):
+            if not file.is_file():
+                raise OSError(f"{file} does not exist.")
+        board.loaded.append(Path(path).name)
+        if board.fault != "no_dma":
+            self.dma = Dma()
+
+
+def get_rails():
+    """The supplies that the board measures: name to an object with ``power``."""
+    return board.rails
