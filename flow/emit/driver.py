@@ -102,14 +102,14 @@ def describe(design: Design, title: str, integers: IntegerModel, frame_shape: Sh
         "input": {
             "shape": list(integers.source.shape),
             **_stream(design.source),
-            "from_float": _front(integers, frame_shape),
+            "from_float": from_float(integers, frame_shape),
         },
         "output": {
             "shape": list(design.layers[-1].layer.y.shape),
             **_stream(design.sink),
             "scale": [str(value) for value in encoding.scale],
             "offset": [str(value) for value in encoding.offset],
-            "to_float": _back(integers.tail),
+            "to_float": to_float(integers.tail),
         },
     }
 
@@ -135,7 +135,7 @@ def _hex(frames: Ints, stream: Layout) -> str:
 # -- the host's part, as steps on float64 arrays (frames, *shape) -----------------------------------------------
 
 
-def _front(integers: IntegerModel, frame_shape: Shape) -> dict[str, Any]:
+def from_float(integers: IntegerModel, frame_shape: Shape) -> dict[str, Any]:
     """From a float frame to the integers that enter; only ``missing`` where the driver cannot do it."""
     if integers.input_type is not None:
         element = integers.input_type.element
@@ -168,7 +168,7 @@ def _front(integers: IntegerModel, frame_shape: Shape) -> dict[str, Any]:
     return {"shape": list(frame_shape), "steps": steps, "quantize": quantize}
 
 
-def _back(tail: ModelGraph) -> dict[str, Any]:
+def to_float(tail: ModelGraph) -> dict[str, Any]:
     """From the numbers that leave to the model's output; only ``missing`` where the driver cannot do it."""
     shape = next(list(node.shape) for node in tail.nodes if isinstance(node, Input))
     try:

@@ -270,7 +270,7 @@ class Accelerator:
     def _start(self, sent: Any, received: Any, frames: int) -> None:
         """Sends a batch; the buffer of the results is open before the first can come."""
         self._ready = False  # until it is done
-        sent.flush()
+        sent[:frames].flush()
         self._receive.transfer(received.device_address, frames * self._output.frame_bytes)
         self._send.transfer(sent.device_address, frames * self._input.frame_bytes)
 
@@ -284,7 +284,7 @@ class Accelerator:
                 "they ended early (TLAST): the bitstream is not of this package, or wrong. "
                 "The bitstream is loaded anew by the next call",
             )
-        received.invalidate()
+        received[: last - first].invalidate()
         self._ready = True
 
     def _take(self, result: Array, first: int, last: int, received: Any) -> None:

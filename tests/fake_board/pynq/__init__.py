@@ -47,8 +47,9 @@ class Board:
     def insert(self, library, io):
         """A design: the library that ``compile_design`` made, and its ``io.json``."""
         self.__init__()
-        self.library = ctypes.CDLL(str(library))
-        self.library.flow_csim_words.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
+        self.library = ctypes.CDLL(str(library) if library is not None else None)
+        if library is not None:
+            self.library.flow_csim_words.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
         self.io = io
         self.memory = {}  # address: (device's side, buffer)
         self.addresses = itertools.count(0x1000_0000, 0x0100_0000)
@@ -74,30 +75,40 @@ board = Board()
 
 
 class Buffer(np.ndarray):
-    """Contiguous memory; the device's side is apart."""
+    """Contiguous memory; the device's side is apart. A slice is a buffer, too, and knows its address."""
 
-    device_address = None
+    device_address = origin = None
+
+    def __array_finalize__(self, whole):
+        if isinstance(whole, Buffer) and whole.device_address is not None:
+            self.origin = whole.origin
+            self.device_address = whole.device_address + self.ctypes.data - whole.ctypes.data
+
+    def _sides(self):
+        device, processor = board.memory[self.origin]
+        first = self.device_address - self.origin
+        return device[first : first + self.nbytes], processor[first : first + self.nbytes]
 
     def flush(self):
         """What the processor wrote reaches the device."""
-        side, whole = board.memory[self.device_address]
-        side[:] = whole.reshape(-1)
+        device, processor = self._sides()
+        device[:] = processor
 
     def invalidate(self):
         """What the device wrote reaches the processor."""
-        side, whole = board.memory[self.device_address]
-        whole.reshape(-1)[:] = side
+        device, processor = self._sides()
+        processor[:] = device
 
     def freebuffer(self):
         """Gives it back."""
-        del board.memory[self.device_address]
+        del board.memory[self.origin]
 
 
 def allocate(shape, dtype):
     """A buffer full of rubbish."""
     buffer = np.full(shape, 0x5A, dtype).view(Buffer)
-    buffer.device_address = next(board.addresses)
-    board.memory[buffer.device_address] = (np.full(buffer.nbytes, 0xC3, np.uint8), buffer.view(np.ndarray))
+    buffer.device_address = buffer.origin = next(board.addresses)
+    board.memory[buffer.origin] = (np.full(buffer.nbytes, 0xC3, np.uint8), buffer.view(np.ndarray).reshape(-1))
     return buffer
 
 
