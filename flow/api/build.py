@@ -207,7 +207,7 @@ def _files(
     for script in sorted(p for p in folders.vivado_scripts().iterdir() if p.suffix in (".tcl", ".v")):
         texts[f"scripts/{script.name}"] = script.read_text()
     known = KnownAnswers(inputs, outputs)
-    board_files = emit_driver(design, _project(path), compiled.integers, compiled.frame_shape, known)
+    board_files = emit_driver(design, board, _project(path), compiled.integers, compiled.frame_shape, known)
     return emit_hls(design, options) | FileSet.of(texts) | board_files
 
 

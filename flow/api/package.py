@@ -44,11 +44,14 @@ def package(folder: str | Path, out: str | Path | None = None) -> Package:
     folder = Path(folder)
     described = _described(folder)
     design, board = str(described["design"]), str(described["board"])
-    paths = {path.name: path for path in sorted((folder / "driver").iterdir()) if path.is_file()}
+    driver = folder / "driver"
+    paths = {path.relative_to(driver).as_posix(): path for path in sorted(driver.rglob("*")) if path.is_file()}
     paths |= {name: folder / name for name in _BESIDE} | _bitstream(folder, design)
     contents = {name: path.read_bytes() for name, path in paths.items()}
     files = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
     manifest = {"format": FORMAT, "design": design, "board": board, "files": files}
+    # the same for sha256sum, on boards without Python
+    contents["SHA256SUMS"] = "".join(f"{digest}  {name}\n" for name, digest in files.items()).encode()
     contents["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
     archive = Path(out) if out is not None else folder / f"{design}.tar.gz"
     try:
@@ -80,6 +83,7 @@ def open_package(archive: str | Path) -> Package:
     except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
         raise PackageError(f"{archive} is no package ({error})", "make it with: flow package DIR") from error
     found = {name: hashlib.sha256(content).hexdigest() for name, content in read.items()}
+    found.pop(f"{design}/SHA256SUMS", None)
     if found != {f"{design}/{name}": digest for name, digest in files.items()}:
         raise PackageError(f"{archive} is damaged: its files are not those of its manifest", "make it again")
     return Package(archive, design, files)

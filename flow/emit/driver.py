@@ -6,9 +6,10 @@ The drivers are static files that read ``io.json``; the network's own numbers ar
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from flow.emit import packing
 from flow.emit.fileset import FileSet
 from flow.emit.packing import Layout, pack
-from flow.emit.render import static
+from flow.emit.render import render, static
 from flow.ir.graph import Graph
 from flow.ir.model import (
     ArgMax,
@@ -40,10 +41,18 @@ from flow.ir.model import (
 from flow.ir.rounding import Rounding
 from flow.ir.types import Bipolar, Ints, Reals
 from flow.passes.integerize import IntegerModel
+from flow.plan.board import Board, Family
 from flow.plan.design import Design, Port
 
 FORMAT = 1
-_DRIVER = ("accelerator.py", "run.sh")
+_ON_ZYNQ = (
+    *("accelerator.py", "run.sh"),
+    *(f"cpp/{name}" for name in ("CMakeLists.txt", "accelerator.cpp", "accelerator.hpp", "main.cpp")),
+)
+_SYSTEMS: Mapping[Family, Mapping[str, str]] = {  # as vivado_scripts/zynq7000.tcl and zynqmp.tcl place the DMA
+    Family.ZYNQ7000: {"clock": "FCLK_CLK0", "registers": "40400000", "cells": "0x40400000 0x10000"},
+    Family.ZYNQMP: {"clock": "pl_clk0", "registers": "a0000000", "cells": "0x0 0xa0000000 0x0 0x10000"},
+}
 _UNARY = ("relu", "sigmoid", "tanh", "neg", "identity")
 
 
@@ -69,24 +78,45 @@ def layout(port: Port) -> Layout:
     return Layout(str(port.element), port.values, port.container, port.axis_bits)
 
 
-def emit_driver(design: Design, title: str, integers: IntegerModel, frame_shape: Shape, known: KnownAnswers) -> FileSet:
-    """``io.json`` and the folder ``driver/``.
+def emit_driver(
+    design: Design, board: Board, title: str, integers: IntegerModel, frame_shape: Shape, known: KnownAnswers
+) -> FileSet:
+    """``io.json`` and the folder ``driver/``; programs only for boards with a system around the accelerator.
 
     Args:
         design: The hardware.
+        board: Where it runs.
         title: The name of the bitstream.
         integers: What the host computes in front of it and behind it.
         frame_shape: Of a float frame of the model.
         known: For the self test.
     """
-    return FileSet.of(
-        {
-            "io.json": json.dumps(describe(design, title, integers, frame_shape), indent=2) + "\n",
-            "driver/packing.py": Path(packing.__file__).read_text(),
-            "driver/known_input.hex": _hex(known.inputs, layout(design.source)),
-            "driver/known_output.hex": _hex(known.outputs, layout(design.sink)),
-            **{f"driver/{name}": static(f"driver/{name}") for name in _DRIVER},
+    files = {
+        "io.json": json.dumps(describe(design, title, integers, frame_shape), indent=2) + "\n",
+        "driver/packing.py": Path(packing.__file__).read_text(),
+        "driver/known_input.hex": _hex(known.inputs, layout(design.source)),
+        "driver/known_output.hex": _hex(known.outputs, layout(design.sink)),
+    }
+    system = _SYSTEMS.get(board.family)
+    if system is not None:
+        mhz = design.plan.clock_mhz
+        streams = {
+            name: _cpp_stream(layout(port)) for name, port in (("input", design.source), ("output", design.sink))
         }
+        planned = repr(1e6 * mhz / design.interval)
+        files |= {f"driver/{name}": static(f"driver/{name}") for name in _ON_ZYNQ}
+        files["driver/cpp/layout.hpp"] = render("driver/cpp/layout.hpp.j2", design=title, planned=planned, **streams)
+        files["driver/cpp/README.md"] = render("driver/cpp/README.md.j2", design=title, mhz=f"{mhz:g}", **system)
+    return FileSet.of(files)
+
+
+def _cpp_stream(stream: Layout) -> SimpleNamespace:
+    return SimpleNamespace(
+        kind=stream.element[0],
+        bits=stream.element[1:],
+        values=stream.values,
+        container_bits=stream.container_bits,
+        frame_bytes=stream.frame_bytes,
     )
 
 

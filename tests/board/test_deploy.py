@@ -44,7 +44,7 @@ def test_a_package_holds_what_its_manifest_says_and_the_same_gives_the_same(digi
         manifest = json.loads(tar.extractfile("digits_mlp/manifest.json").read())
         for name, digest in manifest["files"].items():
             assert hashlib.sha256(tar.extractfile(f"digits_mlp/{name}").read()).hexdigest() == digest
-    assert members.keys() == {f"digits_mlp/{name}" for name in (*manifest["files"], "manifest.json")}
+    assert members.keys() == {f"digits_mlp/{name}" for name in (*manifest["files"], "manifest.json", "SHA256SUMS")}
     assert {
         "digits_mlp.bit",
         "digits_mlp.hwh",
