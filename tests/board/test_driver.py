@@ -35,6 +35,14 @@ def test_integers_are_those_of_the_graph(driver, frames, batch) -> None:
     assert driver.board.loaded == ["digits_mlp.bit"]
 
 
+@pytest.mark.parametrize("batch", [1, 7, 40])
+def test_no_buffer_is_touched_while_it_is_under_way(driver, frames, batch) -> None:
+    driver.board.coherent = True
+    x, y = frames
+    with driver.Accelerator(batch=batch) as accelerator:
+        np.testing.assert_array_equal(accelerator.predict_ints(x), y)
+
+
 def test_floats_are_those_of_the_model(driver, digits) -> None:
     integers = digits.compiled.integers
     x = np.random.default_rng(2).uniform(-0.2, 1.2, (40, 64))

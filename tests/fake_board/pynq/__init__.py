@@ -20,6 +20,9 @@ in the form that PYNQ 2.7 to 3.1 have it, and is strict about it:
     no_dma          the bitstream holds no DMA
     wrong           one bit of the results is wrong
     root            the bitstream may not be loaded
+
+``board.coherent`` makes memory of one side, and hardware that works as late as it can, when its status is read: whoever
+touches a buffer that is under way sees it.
 """
 
 import ctypes
@@ -45,6 +48,8 @@ class Board:
         self.frames = 0
         self.transfers = 0
         self.rails = {}
+        self.coherent = False
+        self.late = []  # with ``coherent``: what the hardware has not done yet
 
     def insert(self, library, io):
         """A design: the library that ``compile_design`` made, and its ``io.json``."""
@@ -56,6 +61,19 @@ class Board:
         self.memory = {}  # address: (device's side, buffer)
         self.addresses = itertools.count(0x1000_0000, 0x0100_0000)
         self.thread = ThreadPoolExecutor(1)
+
+    def work(self, function):
+        """Something that the hardware does; its Future."""
+        if not self.coherent:
+            return self.thread.submit(function)
+        done = Future()
+        self.late.append(lambda: done.set_result(function()))
+        return done
+
+    def catch_up(self):
+        """Does what was put off."""
+        while self.late:
+            self.late.pop(0)()
 
     def accelerate(self, sent):
         """The results of frames, as bytes."""
@@ -114,7 +132,8 @@ def allocate(shape, dtype):
     """A buffer full of rubbish."""
     buffer = np.full(shape, 0x5A, dtype).view(Buffer)
     buffer.device_address = buffer.origin = next(board.addresses)
-    board.memory[buffer.origin] = (np.full(buffer.nbytes, 0xC3, np.uint8), buffer.view(np.ndarray).reshape(-1))
+    processor = buffer.view(np.ndarray).reshape(-1)
+    board.memory[buffer.origin] = (processor if board.coherent else np.full(buffer.nbytes, 0xC3, np.uint8), processor)
     return buffer
 
 
@@ -169,6 +188,7 @@ class Dma:
         if register == 0x00:
             return 0x4 if board.fault == "stuck_reset" else int(channel.running)
         if register == 0x04:
+            board.catch_up()
             return channel.status()
         if register == 0x28:
             return channel.moved
@@ -203,12 +223,12 @@ class Dma:
             self.send.moved = size
             self._deliver()
 
-        self.send.busy = board.thread.submit(run)
+        self.send.busy = board.work(run)
 
     def _start_receive(self, size):
         self.room = self.receive.buffer(size)
         self.receive.busy = True
-        board.thread.submit(self._deliver)
+        board.work(self._deliver)
 
     def _deliver(self):
         """In the thread of the hardware."""
