@@ -103,6 +103,14 @@ class SynthesisError(ToolFailedError):
     """A step of the vendor's tools failed, or gave what must not be used; a repeated command goes on there."""
 
 
+class PackageError(FlowError):
+    """A build that cannot go to a board, or a package that is damaged."""
+
+
+class DeployError(ToolFailedError):
+    """A board that cannot be reached, or that does not do what it shall."""
+
+
 class ReportError(FlowError):
     """A report that is missing or has a form that is not known."""
 

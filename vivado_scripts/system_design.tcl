@@ -9,7 +9,8 @@
 #
 #   ps.control -> control -> dma.S_AXI_LITE                     registers
 #   dma.M_AXI_MM2S, dma.M_AXI_S2MM -> data -> ps.memory         frames
-#   dma.M_AXIS_MM2S -> accelerator -> dma.S_AXIS_S2MM           streams
+#   dma.M_AXIS_MM2S -> transfer -> accelerator -> transfer -> dma.S_AXIS_S2MM
+#                                                               streams; transfer (flow_transfer.v) ends them
 #   dma interrupts -> interrupts -> ps.interrupt                0: frames sent, 1: results received
 #   ps.clock -> clock -> everything
 source [file join [file dirname [info script]] common.tcl]
@@ -117,19 +118,30 @@ proc flow_stream_pin {mode} {
     return $pins
 }
 
+# Between DMA and accelerator: one transfer holds many frames.
+proc flow_create_transfer {} {
+    set transfer [create_bd_cell -type module -reference flow_transfer transfer]
+    set_property -dict [list \
+        CONFIG.IN_BITS $::flow_axis_in_bits \
+        CONFIG.OUT_BITS $::flow_axis_out_bits \
+        CONFIG.FRAME_WORDS $::flow_frame_words \
+    ] $transfer
+}
+
 proc flow_create_system {} {
     set ps [flow_processing_system]
     flow_create_clock [dict get $ps clock] [dict get $ps reset]
     flow_create_dma [dict get $ps port_bits] [dict get $ps address_bits]
     create_bd_cell -type ip -vlnv [flow_ip xilinx.com:hls:$::flow_top:*] accelerator
+    flow_create_transfer
     flow_create_interconnect control 1
     flow_create_interconnect data 2
     set interrupts [flow_cell xlconcat interrupts]
     set_property CONFIG.NUM_PORTS 2 $interrupts
 
-    flow_net clock/clk_out1 {*}[dict get $ps clocked] accelerator/ap_clk \
+    flow_net clock/clk_out1 {*}[dict get $ps clocked] accelerator/ap_clk transfer/aclk \
         dma/s_axi_lite_aclk dma/m_axi_mm2s_aclk dma/m_axi_s2mm_aclk
-    flow_net reset/peripheral_aresetn accelerator/ap_rst_n dma/axi_resetn
+    flow_net reset/peripheral_aresetn accelerator/ap_rst_n transfer/aresetn dma/axi_resetn
     flow_net dma/mm2s_introut interrupts/In0
     flow_net dma/s2mm_introut interrupts/In1
     flow_net interrupts/dout [dict get $ps interrupt]
@@ -139,8 +151,10 @@ proc flow_create_system {} {
     flow_bus dma/M_AXI_MM2S data/S00_AXI
     flow_bus dma/M_AXI_S2MM data/S01_AXI
     flow_bus data/M00_AXI [dict get $ps memory]
-    connect_bd_intf_net [get_bd_intf_pins dma/M_AXIS_MM2S] [flow_stream_pin Slave]
-    connect_bd_intf_net [flow_stream_pin Master] [get_bd_intf_pins dma/S_AXIS_S2MM]
+    flow_bus dma/M_AXIS_MM2S transfer/frames_in
+    flow_bus transfer/frames_out [flow_stream_pin Slave]
+    flow_bus [flow_stream_pin Master] transfer/results_in
+    flow_bus transfer/results_out dma/S_AXIS_S2MM
 
     create_bd_addr_seg -range 0x10000 -offset [dict get $ps registers] \
         [get_bd_addr_spaces ps/Data] [get_bd_addr_segs dma/S_AXI_LITE/Reg] dma_registers
@@ -167,6 +181,9 @@ proc flow_main {} {
     flow_set_board
     set_property ip_repo_paths [list ../../$ip] [current_project]
     update_ip_catalog
+    # a copy in the project: it must not change behind the project's back
+    import_files -norecurse [file join $::flow_folder flow_transfer.v]
+    update_compile_order -fileset sources_1
     create_bd_design system
     flow_create_system
     flow_step validate_bd_design

@@ -23,6 +23,7 @@ from flow.api.plan import checked_clock, planned
 from flow.backend import tools
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.cxx import codes
+from flow.emit.driver import KnownAnswers, emit_driver
 from flow.emit.fileset import FileSet
 from flow.emit.hls import Dialect, HlsOptions, Names, emit_hls
 from flow.emit.scripts import ScriptConfig, config_tcl
@@ -203,9 +204,11 @@ def _files(
         "tb/vectors/expected.dat": _vectors(codes(outputs, design.sink.element)),
         "scripts/config.tcl": config_tcl(_script_config(path, design, board, names, dialect)),
     }
-    for script in sorted(folders.vivado_scripts().glob("*.tcl")):
+    for script in sorted(p for p in folders.vivado_scripts().iterdir() if p.suffix in (".tcl", ".v")):
         texts[f"scripts/{script.name}"] = script.read_text()
-    return emit_hls(design, options) | FileSet.of(texts)
+    known = KnownAnswers(inputs, outputs)
+    board_files = emit_driver(design, board, _project(path), compiled.integers, compiled.frame_shape, known)
+    return emit_hls(design, options) | FileSet.of(texts) | board_files
 
 
 def _host(compiled: Compiled, labels: dict[str, str], board: Board) -> dict[str, object]:
@@ -221,7 +224,7 @@ def _vectors(values: Ints) -> str:
 
 def _script_config(path: Path, design: Design, board: Board, names: Names, dialect: Dialect) -> ScriptConfig:
     return ScriptConfig(
-        design=re.sub(r"\W+", "_", path.stem).strip("_") or "design",
+        design=_project(path),
         top=TOP,
         part=board.part,
         clock_ns=round(1000 / design.plan.clock_mhz, 3),
@@ -235,8 +238,14 @@ def _script_config(path: Path, design: Design, board: Board, names: Names, diale
         board_part=board.board_part or "",
         axis_in_bits=design.source.axis_bits,
         axis_out_bits=design.sink.axis_bits,
+        frame_words=design.source.words,
         memory_bytes=board.memory.bytes,
     )
+
+
+def _project(path: Path) -> str:
+    """The name of the HLS project and of the bitstream."""
+    return re.sub(r"\W+", "_", path.stem, flags=re.ASCII).strip("_") or "design"
 
 
 def _report_files(report: BuildReport, files: FileSet, path: Path, design: Design, dialect: Dialect) -> FileSet:

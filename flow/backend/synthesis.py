@@ -34,7 +34,7 @@ class Step:
         name: Of the script, without ``.tcl``.
         tool: Which of the two tools runs it.
         after: Steps that it builds on.
-        libraries: Scripts that it sources.
+        libraries: Files of ``scripts/`` that it reads, beside its own and the settings.
         reports: What it writes and others read; ``{design}`` and ``{top}`` stand for names.
         products: What must be there besides, and may be changed by a later step.
     """
@@ -52,20 +52,26 @@ _KINDS = ("utilization", "hierarchy", "timing", "power")
 STEPS: Mapping[str, Step] = {
     step.name: step
     for step in (
-        Step("csim", "hls", (), ("common", "hls"), ("hls_work/csim/{design}/solution1/csim/report/{top}_csim.log",)),
+        Step(
+            "csim",
+            "hls",
+            (),
+            ("common.tcl", "hls.tcl"),
+            ("hls_work/csim/{design}/solution1/csim/report/{top}_csim.log",),
+        ),
         Step(
             "csynth",
             "hls",
             (),
-            ("common", "hls"),
+            ("common.tcl", "hls.tcl"),
             (f"{_SOLUTION}/syn/report/{{top}}_csynth.xml", f"{_SOLUTION}/syn/verilog/{{top}}.v"),
         ),
-        Step("export", "hls", ("csynth",), ("common", "hls"), (f"{_SOLUTION}/impl/ip/component.xml",)),
+        Step("export", "hls", ("csynth",), ("common.tcl", "hls.tcl"), (f"{_SOLUTION}/impl/ip/component.xml",)),
         Step(
             "ooc_synth",
             "vivado",
             ("csynth",),
-            ("common", "reports"),
+            ("common.tcl", "reports.tcl"),
             tuple(f"hls_work/ooc/synth_{kind}.rpt" for kind in _KINDS),
             ("hls_work/ooc/synth.dcp",),
         ),
@@ -73,14 +79,14 @@ STEPS: Mapping[str, Step] = {
             "ooc_route",
             "vivado",
             ("ooc_synth",),
-            ("common", "reports"),
+            ("common.tcl", "reports.tcl"),
             tuple(f"hls_work/ooc/routed_{kind}.rpt" for kind in _KINDS),
         ),
         Step(
             "system_design",
             "vivado",
             ("export",),
-            ("common", "zynq7000", "zynqmp"),
+            ("common.tcl", "zynq7000.tcl", "zynqmp.tcl", "flow_transfer.v"),
             (),
             ("hls_work/system/system.xpr",),
         ),
@@ -88,7 +94,7 @@ STEPS: Mapping[str, Step] = {
             "system_build",
             "vivado",
             ("system_design",),
-            ("common", "reports"),
+            ("common.tcl", "reports.tcl"),
             (
                 *(f"hls_work/bitstream/system_{kind}.rpt" for kind in _KINDS),
                 "hls_work/bitstream/{design}.bit",
@@ -326,7 +332,7 @@ class Runner:
         total = hashlib.sha256()
         program = self.programs[step.tool]
         total.update(f"{program.path.name} {program.version}\0".encode())
-        scripts = [self.folder / "scripts" / f"{name}.tcl" for name in ("config", step.name, *step.libraries)]
+        scripts = [self.folder / "scripts" / name for name in ("config.tcl", f"{step.name}.tcl", *step.libraries)]
         sources = (
             [] if step.after else sorted(p for d in ("hls", "tb") for p in (self.folder / d).rglob("*") if p.is_file())
         )

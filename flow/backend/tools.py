@@ -67,7 +67,15 @@ VIVADO = Tool(
     "install AMD Vivado and source its settings64.sh",
     "everything up to the C++ and its C-simulation",
 )
-ALL_TOOLS = (GXX, VITIS_HLS, VIVADO_HLS, VIVADO)
+SSH = Tool(
+    "OpenSSH",
+    ("ssh",),
+    "FLOW_SSH",
+    "boards in the network (flow deploy)",
+    "Debian, Ubuntu: apt-get install openssh-client; Fedora: dnf install openssh-clients",
+    "everything else; a package can be copied by hand",
+)
+ALL_TOOLS = (GXX, VITIS_HLS, VIVADO_HLS, VIVADO, SSH)
 
 PACKAGES = ("flow-fpga", "hls4ml", "jinja2", "numpy", "onnx", "onnxruntime", "qonnx")
 
@@ -112,7 +120,7 @@ def require(tool: Tool) -> Path:
 
 def version(path: Path) -> str | None:
     """What a tool says of its version; None if it says nothing that looks like one."""
-    flag = "-version" if path.name.startswith("viv") or path.name.startswith("vitis_") else "--version"
+    flag = "-version" if path.name.startswith(("viv", "vitis_")) else "-V" if path.name == "ssh" else "--version"
     with tempfile.TemporaryDirectory() as folder:
         try:
             text = run(Command([str(path), flag], Path(folder) / "version.log", Path(folder)))

@@ -36,6 +36,7 @@ class ScriptConfig:
         board_part: The id of the Vivado board file; empty where none is known.
         axis_in_bits: Width of the stream into the accelerator.
         axis_out_bits: Width of the stream out of it.
+        frame_words: Words of a frame on the stream into the accelerator.
         memory_bytes: The DRAM of the board, which the DMA can reach.
     """
 
@@ -53,6 +54,7 @@ class ScriptConfig:
     board_part: str
     axis_in_bits: int
     axis_out_bits: int
+    frame_words: int
     memory_bytes: int
 
     def __post_init__(self) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from flow.api.build import BuildResult, build
+from flow.api.package import package
 from flow.api.synthesize import check_target, programs_for, runner_for, synthesize
 from flow.backend import tools
 from flow.backend.synthesis import STEPS, TARGETS, Runner, critical_warnings, dialect_of, find_hls
-from flow.errors import OptionError, SynthesisError, ToolNotFoundError
+from flow.errors import OptionError, PackageError, SynthesisError, ToolNotFoundError
 from flow.report.schema import Measured
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -350,3 +351,12 @@ def test_a_board_without_a_processor_has_no_bitstream() -> None:
 def test_no_jobs(vendor, result: BuildResult) -> None:
     with pytest.raises(OptionError, match=r"^0 jobs mean nothing"):
         runner(result, jobs=0)
+
+
+def test_a_bitstream_can_be_packed(vendor, result: BuildResult) -> None:
+    """The last step's record names what ``flow package`` looks for."""
+    runner(result, "bitstream").run("bitstream")
+    assert {"digits_mlp.bit", "digits_mlp.hwh"} <= package(result.folder).files.keys()
+    (result.folder / "hls_work/bitstream/digits_mlp.hwh").write_text("edited")
+    with pytest.raises(PackageError, match=r"digits_mlp\.hwh is not what the last step"):
+        package(result.folder)

@@ -35,6 +35,7 @@ CONFIG = ScriptConfig(
     board_part="tul.com.tw:pynq-z2:part0:1.0",
     axis_in_bits=64,
     axis_out_bits=32,
+    frame_words=98,
     memory_bytes=536_870_912,
 )
 
@@ -60,6 +61,7 @@ def test_config_tcl_is_one_set_line_per_field_in_order() -> None:
         "set flow_board_part tul.com.tw:pynq-z2:part0:1.0\n"
         "set flow_axis_in_bits 64\n"
         "set flow_axis_out_bits 32\n"
+        "set flow_frame_words 98\n"
         "set flow_memory_bytes 536870912\n"
     )
 
@@ -134,7 +136,7 @@ HOSTILE = st.text(
 @given(
     text=HOSTILE,
     lists=st.tuples(*[st.lists(HOSTILE, max_size=60).map(tuple)] * 3),
-    numbers=st.tuples(*[st.integers(0, 2**64)] * 3),
+    numbers=st.tuples(*[st.integers(0, 2**64)] * 4),
     clock_ns=st.floats(0.001, 1e6).map(lambda value: float(f"{value:.12g}")),
 )
 def test_config_tcl_round_trips_through_tcl(

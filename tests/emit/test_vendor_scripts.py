@@ -45,6 +45,7 @@ CONFIG = ScriptConfig(
     board_part="tul.com.tw:pynq-z2:part0:1.0",
     axis_in_bits=64,
     axis_out_bits=32,
+    frame_words=98,
     memory_bytes=536_870_912,
 )
 
@@ -59,6 +60,7 @@ def config_of(name: str) -> ScriptConfig:
         board_part=board.board_part or "",
         axis_in_bits=board.axis_bits,
         axis_out_bits=board.axis_bits,
+        frame_words=7,
         memory_bytes=board.memory.bytes,
     )
 
@@ -369,6 +371,11 @@ def test_every_system_of_every_board(build: Path, name: str, version: str) -> No
     dma = parameters(record, "dma")
     assert {dma[f"CONFIG.c_{name}_width"] for name in ("m_axi_mm2s_data", "m_axi_s2mm_data")} == {bits}
     assert {dma[f"CONFIG.c_{name}_width"] for name in ("m_axis_mm2s_tdata", "s_axis_s2mm_tdata")} == {bits}
+    transfer = parameters(record, "transfer")
+    assert transfer == {"CONFIG.IN_BITS": bits, "CONFIG.OUT_BITS": bits, "CONFIG.FRAME_WORDS": "7"}
+    buses = dict(record["bus"])
+    assert [buses["dma/M_AXIS_MM2S"], buses["transfer/frames_out"]] == ["transfer/frames_in", "accelerator/in_r"]
+    assert [buses["accelerator/out_r"], buses["transfer/results_out"]] == ["transfer/results_in", "dma/S_AXIS_S2MM"]
     port = {"zynq7000": "CONFIG.PCW_S_AXI_HP0_DATA_WIDTH", "zynqmp": "CONFIG.PSU__SAXIGP2__DATA_WIDTH"}
     assert parameters(record, "ps")[port[board.family]] == bits
     assert parameters(record, "ps")["preset"] == "1"
@@ -378,7 +385,7 @@ def test_every_system_of_every_board(build: Path, name: str, version: str) -> No
     assert abs(float(clock["CONFIG.PRIM_IN_FREQ"]) - 100) < 0.01  # a PLL gives 99.999 MHz for 100
     nets = {sink: source for source, sink in record["net"]}
     clocked = [sink for sink in nets if re.search(r"(?i)(^|_|/)(ap_)?a?clk$", sink)]
-    assert len(clocked) == 14  # reset, accelerator, DMA 3, interconnects 3 and 4, processing system 2
+    assert len(clocked) == 15  # reset, accelerator, transfer, DMA 3, interconnects 3 and 4, processing system 2
     assert {nets[sink] for sink in clocked} == {"clock/clk_out1"}
     assert {nets[sink] for sink in nets if re.search(r"(?i)aresetn$|rst_n$|axi_resetn$", sink)} == {
         "reset/interconnect_aresetn",
@@ -474,6 +481,7 @@ SLOPPY = [
     ("vivado", "2023.2", "synth_design -topp x", "unknown option '-topp'"),
     ("vivado", "2023.2", "set_param general.maxThreads 64", "general.maxThreads is from 1 to 32"),
     ("vivado", "2023.2", "create_bd_cell -type ip -vlnv xilinx.com:ip:axi_dma:9.9 x", "there is no IP"),
+    ("vivado", "2023.2", "create_bd_cell -type module -reference gone x", "no source of the project holds the module"),
     (
         "vivado",
         "2023.2",

@@ -49,6 +49,11 @@ ip xilinx.com:ip:proc_sys_reset {5.0} {} {
 } {}
 ip xilinx.com:ip:xlconcat {2.1} {CONFIG.NUM_PORTS 2} {In0 I In1 I dout O} {}
 ip xilinx.com:hls:network {1.0} {} {ap_clk I ap_rst_n I} {in_r {Slave axis} out_r {Master axis}}
+# a module of the project (UG994, "Referencing a Module"): there when its file is; parameters and ports from the file
+ip module:flow:flow_transfer {1.0} [list CONFIG.IN_BITS $::streams CONFIG.OUT_BITS $::streams \
+    CONFIG.FRAME_WORDS *] {
+    aclk I aresetn I
+} {frames_in {Slave axis} frames_out {Master axis} results_in {Slave axis} results_out {Master axis}}
 
 set ::cells [dict create]
 set ::nets [dict create]
@@ -90,7 +95,14 @@ stand_in update_ip_catalog {-rebuild {}} {0 0} {
     }
 }
 stand_in create_bd_design {} {1 1}
-stand_in create_bd_cell {-type ip|module|hier -vlnv *} {1 1} {
+stand_in create_bd_cell {-type ip|module|hier -vlnv * -reference *} {1 1} {
+    if {[dict get $given -type] eq "module"} {
+        set module [dict get $given -reference]
+        if {$module ni $::modules} {
+            error "create_bd_cell: no source of the project holds the module $module"
+        }
+        dict set given -vlnv module:flow:$module:1.0
+    }
     set vlnv [dict get $given -vlnv]
     set name [join [lrange [split $vlnv :] 0 2] :]
     if {![dict exists $::ips $name] || [lindex [split $vlnv :] 3] ni [dict get $::ips $name versions]} {

@@ -97,6 +97,15 @@ stand_in open_run {} {1 1}
 stand_in get_files {-quiet {}} {1 1} {return [lindex $words 0]}
 stand_in make_wrapper {-files * -top {} -import {}} {0 0} {return system/hdl/system_wrapper.v}
 stand_in add_files {-norecurse {} -fileset *} {1 1}
+# modules are known once the order of compilation is up to date
+set ::imported {}
+set ::modules {}
+stand_in import_files {-norecurse {} -fileset * -force {}} {1 1} {
+    set file [open [lindex $words 0]]
+    lappend ::imported {*}[lmap {all name} [regexp -all -inline -line {^module (\w+)} [read $file]] {set name}]
+    close $file
+}
+stand_in update_compile_order {-fileset sources_1} {0 0} {set ::modules $::imported}
 
 stand_in get_property {} {2 2} {
     lassign $words name object

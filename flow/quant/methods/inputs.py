@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from flow.api.compile import compile_model
 from flow.ir.dataflow import Convolution, Dense, infer_types
-from flow.ir.model import BipolarQuant, Conv, ConvTranspose, MatMul, ModelGraph, Quant, infer_shapes
+from flow.ir.model import BipolarQuant, Conv, ConvTranspose, MatMul, ModelGraph, Quant
+from flow.ir.model_rules import infer_shapes
 from flow.quant.qonnx import export
 
 _CALIBRATIONS = 2
