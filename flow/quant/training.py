@@ -26,6 +26,7 @@ from flow.quant import data, models
 from flow.quant.budget import Budget
 from flow.quant.layers import average_bits, load_state, state_of
 from flow.quant.methods import METHODS, Method, Task
+from flow.quant.plots import draw
 from flow.quant.qonnx import export
 from flow.quant.recipe import Recipe, read_recipe
 
@@ -46,6 +47,7 @@ class TrainingResult:
         score: Accuracy on the held-out data, from 0 to 1; the mean squared error where frames are rebuilt.
         average_bits: Of a weight.
         model: The exported file; None where the run is not finished.
+        pictures: Of the run; none where it is not finished, or matplotlib is not installed.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class TrainingResult:
     score: float
     average_bits: float
     model: Path | None
+    pictures: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -158,12 +161,13 @@ def train(
     if run.step < steps:
         run.save(checkpoint)
         return TrainingResult(folder, False, run.step, math.nan, average_bits(model), None)
+    pictures = draw(run.rows, folder)
     method.finalize()
     _write(folder / "widths.json", json.dumps(_widths(method), indent=2) + "\n")
     file = export(model, folder / "model.onnx", source.test_x[:CHECKED_FRAMES])
     if budget is not None:
         budget.check(file, folder / "plan.toml")
-    return TrainingResult(folder, True, run.step, _score(model, given, source), average_bits(model), file)
+    return TrainingResult(folder, True, run.step, _score(model, given, source), average_bits(model), file, pictures)
 
 
 def _device(name: str) -> torch.device:
