@@ -8,8 +8,8 @@ a quarter of the first layer's weights and of the data that a board must take in
 """
 
 import re
+from math import log10
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,10 +80,13 @@ def log_mel(samples: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
 
 def mel_bands(rate: int, window: int) -> NDArray[np.float64]:
     """(bands, frequencies): triangles, evenly spaced and half overlapping on the mel scale 2595 log10(1 + f / 700)."""
-    ends: Any = np.array([LOWEST, rate / 2])
-    mels = np.linspace(*(2595 * np.log10(1 + ends / 700)), MELS + 2)
+    mels = np.linspace(_mel(LOWEST), _mel(rate / 2), MELS + 2)
     corners = 700 * (10 ** (mels / 2595) - 1)
     frequencies = np.fft.rfftfreq(window, 1 / rate)
     left, centre, right = (corners[i : i + MELS, None] for i in range(3))
     rising, falling = (frequencies - left) / (centre - left), (right - frequencies) / (right - centre)
     return np.clip(np.minimum(rising, falling), 0, None)
+
+
+def _mel(hertz: float) -> float:
+    return 2595 * log10(1 + hertz / 700)
