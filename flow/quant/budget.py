@@ -38,7 +38,7 @@ from flow.quant.methods.base import Method
 AIM = 0.97
 """The share of the room on a board that is aimed at: weights move on after they were priced, and sums with them."""
 _START = 1e-2  # the weight of the penalty, beside a task's loss of about 1
-_GAIN = 30.0  # how much the logarithm of the weight would grow in a training at twice the budget
+_GAIN = 60.0  # how much the logarithm of the weight would grow in a training at twice the budget
 _RELIEF = 0.1  # how fast it shrinks within the budget, as a share of that
 _ROOM = 1e-3  # of a limit that the least widths all but reach, the share that counts as left
 _RATCHET = 0.5  # the share of the training from which on the weight only grows
