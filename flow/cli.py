@@ -572,9 +572,12 @@ def train(recipe: Path, out: Path | None, quiet: bool, as_json: bool) -> None:
         result = run(recipe, out, show)
     if as_json:
         found = {name: str(value) if isinstance(value, Path) else value for name, value in vars(result).items()}
+        found["pictures"] = [str(path) for path in result.pictures]
         click.echo(json.dumps({**found, "score": result.score if result.finished else None}, indent=2))
     elif result.finished:
         console.print(f"score on held-out data {result.score:.4g}, {result.average_bits:.3g} bits a weight")
+        if not result.pictures:
+            console.print("no pictures of the run: pip install 'flow-fpga[plot]'", markup=False)
         console.print(f"written to {result.folder}; next: flow build {result.model}", markup=False)
     else:
         console.print(f"interrupted at step {result.step}; the same command goes on from there")

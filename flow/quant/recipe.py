@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from flow.errors import RecipeError
+from flow.quant.budget import Budget
 from flow.quant.data import SOURCES
 from flow.quant.methods import METHODS
 from flow.quant.models import MODELS, Kit
@@ -26,6 +27,7 @@ class Recipe:
         data: ``name`` of the source, ``path`` where it needs one.
         model: ``name``, and options of ``flow.quant.models.build``.
         method: ``name``, and options of the method.
+        budget: Options of ``flow.quant.budget.Budget``; None where widths may cost anything.
         epochs: Passes over the training data.
         batch: Frames of a step.
         lr: Rate of the weights at the start.
@@ -52,6 +54,7 @@ class Recipe:
     seed: int = 0
     threads: int = 1
     device: str = "auto"
+    budget: Mapping[str, Any] | None = None
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -80,6 +83,8 @@ def read_recipe(path: Path) -> Recipe:
     _check_table(
         found["method"], METHODS, _options_of(METHODS[name].__init__) if name in METHODS else {}, "method", path
     )
+    if "budget" in found:
+        _check(found["budget"], _options_of(Budget.__init__), str(path), " in [budget]")
     for key, least in (("epochs", 1), ("batch", 2), ("seed", 0), ("threads", 1)):
         if found.get(key, least) < least:
             raise RecipeError(f"{path}: {key} = {found[key]}", f"{key} is {least} or more")

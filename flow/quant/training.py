@@ -23,8 +23,10 @@ from torch import Tensor, nn
 
 from flow.errors import OptionError, OutputError, TrainingError
 from flow.quant import data, models
+from flow.quant.budget import Budget
 from flow.quant.layers import average_bits, load_state, state_of
 from flow.quant.methods import METHODS, Method, Task
+from flow.quant.plots import draw
 from flow.quant.qonnx import export
 from flow.quant.recipe import Recipe, read_recipe
 
@@ -45,6 +47,7 @@ class TrainingResult:
         score: Accuracy on the held-out data, from 0 to 1; the mean squared error where frames are rebuilt.
         average_bits: Of a weight.
         model: The exported file; None where the run is not finished.
+        pictures: Of the run; none where it is not finished, or matplotlib is not installed.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class TrainingResult:
     score: float
     average_bits: float
     model: Path | None
+    pictures: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -61,6 +65,7 @@ class _Run:
 
     model: nn.Module
     method: Method
+    budget: Budget | None
     optimiser: Any
     rates: list[float]
     step: int
@@ -72,7 +77,15 @@ class _Run:
     def save(self, path: Path) -> None:
         """Writes a checkpoint whole or not at all."""
         begun = path.with_suffix(".new")
-        progress = {"step": self.step, "total": self.total, "right": self.right, "seen": self.seen, "rows": self.rows}
+        progress: dict[str, Any] = {
+            "step": self.step,
+            "total": self.total,
+            "right": self.right,
+            "seen": self.seen,
+            "rows": self.rows,
+        }
+        if self.budget is not None:
+            progress["budget"] = self.budget.state()
         torch.save({"model": state_of(self.model), "optimiser": self.optimiser.state_dict(), **progress}, begun)
         begun.replace(path)
 
@@ -80,6 +93,8 @@ class _Run:
         found = torch.load(path, map_location=device, weights_only=True)
         load_state(self.model, found.pop("model"))
         self.optimiser.load_state_dict(found.pop("optimiser"))
+        if self.budget is not None:
+            self.budget.load(found.pop("budget"))
         for name, value in found.items():
             setattr(self, name, value)
         if self.step:
@@ -126,8 +141,12 @@ def train(
     method.see(_task(given, source, device))
     method.prepare(model, source.train_x[: given.batch].to(device), steps)
     groups = method.param_groups(given.lr)
-    run = _Run(model, method, _optimiser(given, groups), [g["lr"] for g in groups], 0, 0.0, 0, 0, [])
+    budget = Budget(**given.budget) if given.budget is not None else None
+    run = _Run(model, method, budget, _optimiser(given, groups), [g["lr"] for g in groups], 0, 0.0, 0, 0, [])
     checkpoint = _open(folder, given)
+    if budget is not None:
+        begin = budget.attach if checkpoint.exists() else budget.prepare
+        begin(method, source.train_x[: given.batch])
     if checkpoint.exists():
         run.load(checkpoint, device)
     else:
@@ -142,10 +161,13 @@ def train(
     if run.step < steps:
         run.save(checkpoint)
         return TrainingResult(folder, False, run.step, math.nan, average_bits(model), None)
+    pictures = draw(run.rows, folder)
     method.finalize()
     _write(folder / "widths.json", json.dumps(_widths(method), indent=2) + "\n")
     file = export(model, folder / "model.onnx", source.test_x[:CHECKED_FRAMES])
-    return TrainingResult(folder, True, run.step, _score(model, given, source), average_bits(model), file)
+    if budget is not None:
+        budget.check(file, folder / "plan.toml")
+    return TrainingResult(folder, True, run.step, _score(model, given, source), average_bits(model), file, pictures)
 
 
 def _device(name: str) -> torch.device:
@@ -221,6 +243,8 @@ def _one_step(
     run.optimiser.zero_grad()
     output = run.model(x)
     loss = _task_loss(recipe, output, x, y) + run.method.loss()
+    if run.budget is not None:
+        loss = loss + run.budget.loss()
     if not bool(torch.isfinite(loss)):
         saved = torch.load(checkpoint, weights_only=True)["step"]
         raise TrainingError(
@@ -232,6 +256,8 @@ def _one_step(
     run.optimiser.step()
     run.step += 1
     run.method.on_step(run.step)
+    if run.budget is not None:
+        run.budget.on_step(run.step)
     run.total += float(loss.detach()) * len(x)
     run.seen += len(x)
     if recipe.task == "classify":
@@ -286,6 +312,8 @@ def _end_epoch(run: _Run, recipe: Recipe, source: data.Dataset, folder: Path) ->
         row["train_accuracy"] = run.right / run.seen
     row["test_accuracy" if recipe.task == "classify" else "test_error"] = _score(run.model, recipe, source)
     row |= {"average_bits": average_bits(run.model), **run.method.metrics()}
+    if run.budget is not None:
+        row |= run.budget.metrics()
     row |= {f"bits:{name}": float(w.detach().mean()) for name, w in run.method.widths().items()}
     run.rows.append(row)
     run.total, run.right, run.seen = 0.0, 0, 0

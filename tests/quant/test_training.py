@@ -55,7 +55,8 @@ def test_a_run(recipe, tmp_path):
     assert (result.finished, result.step, result.folder) == (True, 30, tmp_path / "run")
     assert [step for step, steps, _ in seen] == list(range(1, 31))
     names = {path.name for path in result.folder.iterdir()}
-    assert names == {"recipe.toml", "metrics.csv", "checkpoint.pt", "widths.json", "model.onnx"}
+    pictures = {f"{name}.png" for name in ("loss", "score", "bits", "cost")} if result.pictures else set()
+    assert names == {"recipe.toml", "metrics.csv", "checkpoint.pt", "widths.json", "model.onnx"} | pictures
     table = rows(result.folder)
     assert [int(row["epoch"]) for row in table] == [1, 2, 3]
     assert float(table[-1]["test_accuracy"]) == result.score > 0.5

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flow.errors import DataError
-from flow.quant.data import arrays, image_files, packaged
+from flow.quant.data import arrays, image_files, network, packaged, speech
 from flow.quant.data.dataset import Dataset
 
 __all__ = ["SOURCES", "Dataset", "load"]
@@ -17,6 +17,8 @@ SOURCES: dict[str, Callable[[Path | None], Dataset]] = {
     "idx": image_files.idx,
     "cifar10": image_files.cifar10,
     "svhn": image_files.svhn,
+    "spoken_digits": speech.spoken_digits,
+    "nsl_kdd": network.nsl_kdd,
     "npz": arrays.npz,
 }
 

