@@ -211,7 +211,7 @@ def _least_plan(layers: tuple[Layer, ...], bits: int, board: Board, clock_mhz: f
 def _with_cheapest_form(layer: Layer, decided: LayerPlan, board: Board) -> LayerPlan:
     """The decisions for a layer at another width, which has other forms, and may not fit a packed product."""
     multiplier = decided.multiplier
-    if multiplier == "packed" and multiplier not in multiplier_options(layer, decided.pe, decided.simd, board):
+    if multiplier == "packed" and multiplier not in multiplier_options(layer, decided.pe, board):
         multiplier = "dsp"
     forms: list[FormName] = list(layer.forms) or ["none"]  # type: ignore[arg-type]
     plans = [replace(decided, multiplier=multiplier, form=form) for form in forms]
