@@ -38,6 +38,7 @@ from flow.quant.methods.base import Method
 AIM = 0.97
 """The share of the room on a board that is aimed at: weights move on after they were priced, and sums with them."""
 _START = 1e-2  # the weight of the penalty, beside a task's loss of about 1
+_MOST = 1e4  # no width that learns withstands it
 _GAIN = 60.0  # how much the logarithm of the weight would grow in a training at twice the budget
 _RELIEF = 0.1  # how fast it shrinks within the budget, as a share of that
 _ROOM = 1e-3  # of a limit that the least widths all but reach, the share that counts as left
@@ -122,7 +123,9 @@ class Budget:
             OptionError: The method learns no widths.
         """
         self.method, self.example = method, example
-        self.learned = [name for name, width in method.widths().items() if width.requires_grad]
+        own = {id(parameter) for parameter in method.own_parameters()}
+        held = {name: list(layer.weight_quant.parameters()) for name, layer in method.layers.items()}
+        self.learned = [name for name, found in held.items() if any(id(parameter) in own for parameter in found)]
         if not self.learned:
             raise OptionError(
                 "the method learns no widths, so that a budget has nothing to move",
@@ -215,22 +218,21 @@ class Budget:
     # ------------------------------------------------------------------------------------------- the training loop
 
     def loss(self) -> Tensor:
-        """What is added to the loss."""
-        weight = self.weight if self.excess > 0 else 0.0
-        return weight * self.pressure(self.method.widths())
+        """What is added to the loss: nothing where widths do not learn at this step."""
+        pressure = self.pressure(self.method.widths())
+        return pressure * (self.weight if self.excess > 0 and pressure.requires_grad else 0.0)
 
     def on_step(self, step: int) -> None:
         """After ``method.on_step``: moves the weight of the penalty, and asks the planner anew when it is time."""
-        if not any(width.requires_grad for width in self.method.widths().values()):
-            return  # the widths are final
         steps = self.method.steps
-        if self.board is not None and step * self.plans // steps > (step - 1) * self.plans // steps:
+        due = step * self.plans // steps > (step - 1) * self.plans // steps
+        if self.board is not None and due and step < steps:
             self._price()
         self._judge()
         late = step > _RATCHET * steps
         grow, shrink = (1.0, 0.0) if late else (min(self.excess, 1.0), -_RELIEF)
         rate = grow if self.excess > 0 else shrink
-        self.weight *= math.exp(_GAIN / steps * rate)
+        self.weight = min(self.weight * math.exp(_GAIN / steps * rate), _MOST)
 
     def _judge(self) -> None:
         with torch.no_grad():

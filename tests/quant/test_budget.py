@@ -27,6 +27,7 @@ from flow.plan.resources import Resources
 from flow.quant import cost
 from flow.quant.budget import Budget
 from flow.quant.cost_board import BoardTable, board_table, compiled
+from flow.quant.methods import METHODS
 from flow.quant.methods.sinareq import Sinareq
 from flow.quant.methods.uniform import Uniform
 from flow.quant.models import build
@@ -193,6 +194,29 @@ def test_widths_go_to_the_budget_and_stay_there(limits):
     assert pressures[0] > 1
     assert 0.6 * limit < metrics[f"cost:{name}"] <= limit
     assert metrics["budget"] == metrics[f"cost:{name}"] / limit
+    budget.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"), [("hgq", {"effective_bit_operations": 9_000}), ("fdmp", {"average_bits": 3.5})]
+)
+def test_other_methods_that_learn_widths_take_it(name, limits):
+    torch.manual_seed(1)
+    model = build("mlp", (1, 8, 8), 10, act_bits=3, hidden=(12, 8), scales="pow2")
+    method, budget, steps = METHODS[name](), Budget(**limits), 200
+    method.prepare(model, IMAGES[:64], steps)
+    budget.prepare(method, IMAGES[:64])
+    begin = budget.excess
+    assert begin > 0
+    optimiser = torch.optim.Adam(method.param_groups(3e-3))
+    for step in range(1, steps + 1):
+        batch = torch.randint(1500, (64,), generator=torch.Generator().manual_seed(step))
+        optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(model(IMAGES[batch]), LABELS[batch]) + method.loss() + budget.loss()
+        loss.backward()
+        optimiser.step()
+        method.on_step(step)
+        budget.on_step(step)
     budget.check()
 
 
