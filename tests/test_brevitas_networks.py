@@ -3,11 +3,14 @@
 
 import numpy as np
 import pytest
+import stream_stops
 
 import flow
 from flow.api import checks
 from flow.api.checks import Frames, check_float32, check_integers
-from flow.api.compile import compile_model
+from flow.api.compile import compile_model, random_integers
+from flow.api.simulate import open_build
+from flow.backend.csim import Simulator
 from flow.ir.dataflow import execute
 from flow.ir.near_ties import activation_quantizers
 from flow.ir.reference import Evaluation
@@ -99,3 +102,27 @@ def test_built(tmp_path, monkeypatch, name):
     assert "C++ of each layer at its boundaries" in titles
     forked = name in ("resnet8", "resnet20", "unet", "inception", "squeeze_excite")
     assert ("C++ with streams bounded to their planned depths" in titles) == forked
+    if forked:
+        check_stop(open_build(tmp_path / "out"))
+
+
+def check_stop(built):
+    """The deepest stream at the least depth of the event model: C-simulation runs; with one word less it stops."""
+    design = built.design
+    simulator = Simulator(built.folder / "csim" / "design.so")
+    integers = built.integers
+    x = (
+        random_integers(integers, 2, seed=5)
+        if integers.head is None
+        else integers.encode(np.random.default_rng(5).normal(size=(2, *built.frame_shape)))
+    )
+    (expected,) = execute(integers.graph, {integers.source.name: x}).values()
+    streams = [built.names.stream(stream) for stream in design.streams]
+    planned = [stream.depth for stream in design.streams]
+
+    def run(depths):
+        named = dict(zip(streams, depths, strict=True))
+        return simulator.run_bounded(x, design.source.element, design.sink.element, expected.shape[1:], named)
+
+    model, deepest = stream_stops.program_model(design), max(range(len(streams)), key=planned.__getitem__)
+    assert stream_stops.stops_as_modelled(model, planned, streams, deepest, run, expected)

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import stream_stops
 import test_random_networks as networks
 from random_designs import random_inputs, random_plan, source_of
 
@@ -19,10 +20,8 @@ from flow.ir.graph import Graph
 from flow.ir.types import IntType
 from flow.ir.window import Window
 from flow.plan.design import build_design
-from flow.plan.events import EventModel
 from flow.plan.layers import layers_of
 from flow.plan.plan import LayerPlan, Plan
-from flow.plan.processes import Schedule, schedule
 from flow.plan.timing import timed
 
 pytestmark = pytest.mark.skipif(tools.find(tools.GXX) is None, reason="no g++")
@@ -86,14 +85,6 @@ def test_short_branch_that_is_too_short_is_named(built):
     assert np.array_equal(run(depths), expected)  # a stop leaves nothing behind
 
 
-def program_order(found):
-    """What a process does in the order of its C++: in each iteration the reads, then the writes, one at a time."""
-    ends = len(found.reads) + len(found.writes)
-    reads = [ends * when + number for number, when in enumerate(found.reads)]
-    writes = [ends * when + len(reads) + number for number, when in enumerate(found.writes)]
-    return Schedule(tuple(reads), tuple(writes), ends * found.cycles)
-
-
 def random_branched(seed):
     """A random network with a fork, and a random plan for it."""
     graph = networks.layer_network(seed)
@@ -119,29 +110,16 @@ def test_stops_are_those_of_the_event_model(tmp_path, seed):
     simulator = Simulator(compile_design(tmp_path))
     x = random_inputs(source_of(graph), seed, 3)
     (expected,) = execute(graph, {source_of(graph).name: x}).values()
-    edges = [(s.producer, s.output, s.consumer, s.input) for s in design.streams]
-    model = EventModel([program_order(schedule(process)) for process in design.processes], edges)
+    model, planned = stream_stops.program_model(design), [stream.depth for stream in design.streams]
 
     def run(depths):
         named = dict(zip(streams, depths, strict=True))
         return simulator.run_bounded(x, design.source.element, design.sink.element, expected.shape[1:], named)
 
-    planned = [stream.depth for stream in design.streams]
     assert np.array_equal(run(planned), expected)
-    stops = 0
-    for place, depth in enumerate(planned):
-        least = next(d for d in range(1, depth + 1) if not model.deadlock([*planned[:place], d, *planned[place + 1 :]]))
-        assert np.array_equal(run([*planned[:place], least, *planned[place + 1 :]]), expected)
-        if least == 1:
-            continue
-        stop = model.deadlock([*planned[:place], least - 1, *planned[place + 1 :]])
-        with pytest.raises(ExactnessError) as caught:
-            run([*planned[:place], least - 1, *planned[place + 1 :]])
-        full, empty = caught.value.message.split("empty are")
-        for wait in stop.circle:
-            assert f"'{streams[wait.stream]}'" in (full if wait.full else empty)
-        assert any(wait.full and wait.stream == place for wait in stop.circle)
-        stops += 1
+    stops = sum(
+        stream_stops.stops_as_modelled(model, planned, streams, place, run, expected) for place in range(len(streams))
+    )
     assert stops > 0
 
 
