@@ -204,7 +204,7 @@ def _files(
         "tb/vectors/expected.dat": _vectors(codes(outputs, design.sink.element)),
         "scripts/config.tcl": config_tcl(_script_config(path, design, board, names, dialect)),
     }
-    for script in sorted(p for p in folders.vivado_scripts().iterdir() if p.suffix in (".tcl", ".v")):
+    for script in sorted(p for p in folders.vivado_scripts().iterdir() if p.suffix in (".tcl", ".v", ".xdc")):
         texts[f"scripts/{script.name}"] = script.read_text()
     known = KnownAnswers(inputs, outputs)
     board_files = emit_driver(design, board, _project(path), compiled.integers, compiled.frame_shape, known)
@@ -239,6 +239,7 @@ def _script_config(path: Path, design: Design, board: Board, names: Names, diale
         axis_in_bits=design.source.axis_bits,
         axis_out_bits=design.sink.axis_bits,
         frame_words=design.source.words,
+        result_words=design.sink.words,
         memory_bytes=board.memory.bytes,
     )
 

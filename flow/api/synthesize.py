@@ -17,7 +17,7 @@ from flow.plan.board import load as load_board
 from flow.report.schema import BuildReport, Estimated, Figure, Measured, to_json
 from flow.report.synthesis import Row, SynthesisReport, render_synthesis
 
-_SYSTEMS = (Family.ZYNQ7000, Family.ZYNQMP)
+_SYSTEMS = (Family.ZYNQ7000, Family.ZYNQMP, Family.ARTIX7)
 _RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
 
 
@@ -30,7 +30,7 @@ def check_target(target: Target, board: str) -> None:
     family = load_board(board).family
     if target == "bitstream" and family not in _SYSTEMS:
         raise OptionError(
-            f"there is no bitstream for {board}: only boards with a Zynq have a system around the accelerator so far",
+            f"there is no bitstream for {board}: a system around the accelerator is made for Zynq and Arty A7 only",
             "use --synth ooc for its size and speed; scripts/export.tcl makes an IP with two AXI-Streams",
         )
 

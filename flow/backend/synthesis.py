@@ -86,7 +86,10 @@ STEPS: Mapping[str, Step] = {
             "system_design",
             "vivado",
             ("export",),
-            ("common.tcl", "zynq7000.tcl", "zynqmp.tcl", "flow_transfer.v"),
+            (
+                *("common.tcl", "zynq_system.tcl", "zynq7000.tcl", "zynqmp.tcl", "flow_transfer.v"),
+                *("artix7.tcl", "arty_a7.xdc"),
+            ),
             (),
             ("hls_work/system/system.xpr",),
         ),
