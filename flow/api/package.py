@@ -48,7 +48,7 @@ def package(folder: str | Path, out: str | Path | None = None) -> Package:
     if not (driver / "accelerator.py").is_file():
         raise PackageError(
             f"{board} has no processor that could run a driver: there is nothing to pack",
-            "scripts/jtag_test.tcl tests a bitstream of an Arty A7 over JTAG (vivado_scripts/README.md)",
+            "vivado_scripts/README.md: an Arty A7 is tested over JTAG, an Alveo is loaded by XRT",
         )
     paths = {path.relative_to(driver).as_posix(): path for path in sorted(driver.rglob("*")) if path.is_file()}
     paths |= {name: folder / name for name in _BESIDE} | _bitstream(folder, design)
