@@ -69,7 +69,7 @@ def refused(result: BuildResult, target="ooc") -> SynthesisError:
     return caught.value
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [name for name in TARGETS if name != "xclbin"])  # a card: test_kernels.py
 def test_a_target_runs_its_steps_once(vendor, result: BuildResult, target) -> None:
     ran(result)
     report = synthesize(result, target, runner(result, target))
