@@ -132,8 +132,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.option("--no-csim", is_flag=True, help="Stop after the C++ is written; nothing is compiled.")
 @click.option(
     "--synth",
-    type=click.Choice(["csynth", "ooc", "bitstream"]),
-    help="Run the vendor's tools: high-level synthesis; and placement and routing of it by itself; or a whole system.",
+    type=click.Choice(["csynth", "ooc", "bitstream", "xclbin"]),
+    help="Run the vendor's tools: high-level synthesis; and placement and routing of it by itself; or a whole system; "
+    "or a kernel for an Alveo.",
 )
 @click.option(
     "-j",
@@ -230,7 +231,7 @@ def _vendor_programs(synth: str | None, board: str, dialect: str | None, *, dry_
 
     if synth is None:
         if dry_run:
-            raise OptionError("--dry-run is about --synth", "add --synth csynth, ooc or bitstream")
+            raise OptionError("--dry-run is about --synth", "add --synth csynth, ooc, bitstream or xclbin")
         return None
     from flow.api import synthesize
 

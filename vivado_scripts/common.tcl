@@ -13,7 +13,7 @@ proc flow_read_config {} {
     set missing {}
     foreach name {
         design top part clock_ns clock_mhz clock_uncertainty_percent sources testbench vectors cflags
-        family board_part axis_in_bits axis_out_bits frame_words memory_bytes
+        family board_part axis_in_bits axis_out_bits frame_words result_words memory_bytes
     } {
         if {![info exists ::flow_$name]} {
             lappend missing flow_$name

@@ -37,7 +37,7 @@ proc flow_new_project {folder} {
     # Vivado HLS has neither the option nor the command that gives Vitis HLS away. Where Vitis HLS hides the
     # command the option is only left out, and it spells out the default.
     if {[llength [info commands ::set_directive_bind_storage]]} {
-        open_solution -reset solution1 -flow_target vivado
+        open_solution -reset solution1 -flow_target [expr {$::flow_family eq "alveo" ? "vitis" : "vivado"}]
     } else {
         open_solution -reset solution1
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The processing system of a Zynq-7000, for system_design.tcl (names: PG082; address map: UG585).
+# The processing system of a Zynq-7000, for zynq_system.tcl (names: PG082; address map: UG585).
 
 # Makes the cell 'ps' with the board's preset, and says where the rest of the system connects.
 proc flow_processing_system {} {

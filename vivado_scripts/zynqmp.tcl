@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The processing system of a Zynq UltraScale+, for system_design.tcl (names: PG201; address map: UG1085).
+# The processing system of a Zynq UltraScale+, for zynq_system.tcl (names: PG201; address map: UG1085).
 
 # Makes the cell 'ps' with the board's preset, and says where the rest of the system connects.
 proc flow_processing_system {} {

@@ -26,13 +26,14 @@ from flow.emit.cxx import codes
 from flow.emit.driver import KnownAnswers, emit_driver
 from flow.emit.fileset import FileSet
 from flow.emit.hls import Dialect, HlsOptions, Names, emit_hls
+from flow.emit.kernels import emit_kernels
 from flow.emit.scripts import ScriptConfig, config_tcl
 from flow.errors import ExactnessError, OptionError, OutputError, ToolFailedError
 from flow.ir.dataflow import execute
 from flow.ir.text import print_graph
 from flow.ir.types import Ints
 from flow.plan import board as boards
-from flow.plan.board import Board
+from flow.plan.board import Board, Family
 from flow.plan.design import Design
 from flow.plan.goals import Goals
 from flow.plan.layers import layers_of
@@ -192,7 +193,8 @@ def _files(
         if process in design.layers
     }
     frames = min(VECTOR_FRAMES, len(random.integers))
-    options = HlsOptions(path.stem, TOP, dialect, labels, origins, notes, frames, board.dsp)
+    kernel = board.family is Family.ALVEO and dialect != "vivado"
+    options = HlsOptions(path.stem, TOP, dialect, labels, origins, notes, frames, board.dsp, kernel)
     inputs = random.integers[: options.frames]
     outputs = execute(compiled.graph, {compiled.integers.source.name: inputs})[compiled.integers.output]
     texts = {
@@ -204,11 +206,12 @@ def _files(
         "tb/vectors/expected.dat": _vectors(codes(outputs, design.sink.element)),
         "scripts/config.tcl": config_tcl(_script_config(path, design, board, names, dialect)),
     }
-    for script in sorted(p for p in folders.vivado_scripts().iterdir() if p.suffix in (".tcl", ".v")):
+    for script in sorted(p for p in folders.vivado_scripts().iterdir() if p.suffix in (".tcl", ".v", ".xdc")):
         texts[f"scripts/{script.name}"] = script.read_text()
     known = KnownAnswers(inputs, outputs)
     board_files = emit_driver(design, board, _project(path), compiled.integers, compiled.frame_shape, known)
-    return emit_hls(design, options) | FileSet.of(texts) | board_files
+    kernels = emit_kernels(design, board, path.stem, TOP, dialect)
+    return emit_hls(design, options) | FileSet.of(texts) | board_files | kernels
 
 
 def _host(compiled: Compiled, labels: dict[str, str], board: Board) -> dict[str, object]:
@@ -239,6 +242,7 @@ def _script_config(path: Path, design: Design, board: Board, names: Names, diale
         axis_in_bits=design.source.axis_bits,
         axis_out_bits=design.sink.axis_bits,
         frame_words=design.source.words,
+        result_words=design.sink.words,
         memory_bytes=board.memory.bytes,
     )
 

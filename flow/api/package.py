@@ -38,13 +38,18 @@ def package(folder: str | Path, out: str | Path | None = None) -> Package:
         out: The archive; None for ``DESIGN.tar.gz`` in the folder.
 
     Raises:
-        PackageError: There is no bitstream, or it is not the one that was made last.
+        PackageError: There is no bitstream, or it is not the one that was made last, or the board has no processor.
         OutputError: The archive cannot be written.
     """
     folder = Path(folder)
     described = _described(folder)
     design, board = str(described["design"]), str(described["board"])
     driver = folder / "driver"
+    if not (driver / "accelerator.py").is_file():
+        raise PackageError(
+            f"{board} has no processor that could run a driver: there is nothing to pack",
+            "vivado_scripts/README.md: an Arty A7 is tested over JTAG, an Alveo is loaded by XRT",
+        )
     paths = {path.relative_to(driver).as_posix(): path for path in sorted(driver.rglob("*")) if path.is_file()}
     paths |= {name: folder / name for name in _BESIDE} | _bitstream(folder, design)
     contents = {name: path.read_bytes() for name, path in paths.items()}

@@ -17,7 +17,6 @@ from flow.plan.board import load as load_board
 from flow.report.schema import BuildReport, Estimated, Figure, Measured, to_json
 from flow.report.synthesis import Row, SynthesisReport, render_synthesis
 
-_SYSTEMS = (Family.ZYNQ7000, Family.ZYNQMP)
 _RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
 
 
@@ -27,11 +26,16 @@ def check_target(target: Target, board: str) -> None:
     Raises:
         OptionError: There is no system for the board's family.
     """
-    family = load_board(board).family
-    if target == "bitstream" and family not in _SYSTEMS:
+    found = load_board(board)
+    if target == "xclbin" and found.vitis is None:
         raise OptionError(
-            f"there is no bitstream for {board}: only boards with a Zynq have a system around the accelerator so far",
-            "use --synth ooc for its size and speed; scripts/export.tcl makes an IP with two AXI-Streams",
+            f"there is no .xclbin for {board}: its board file has no [vitis] table",
+            "--synth xclbin is for data centre cards (u250, u55c); for other boards it is --synth bitstream",
+        )
+    if target == "bitstream" and found.family is Family.ALVEO:
+        raise OptionError(
+            f"there is no bitstream for {board}: its design is linked into the platform of the card",
+            "--synth xclbin; --synth ooc for size and speed of the accelerator by itself",
         )
 
 
@@ -40,9 +44,14 @@ def programs_for(target: Target, dialect: Dialect | None = None) -> Mapping[str,
 
     Raises:
         ToolNotFoundError: One is missing or too old.
+        OptionError: The HLS tool that was found makes no kernels.
     """
     found = {"hls": synthesis.find_hls(dialect)}
-    if target != "csynth":
+    if target == "xclbin":
+        if synthesis.dialect_of(found["hls"].version) == "vivado":
+            raise OptionError("Vivado HLS makes no kernels for an Alveo", "install Vitis 2020.2 or later")
+        found["vpp"] = synthesis.find_vpp()
+    elif target != "csynth":
         found["vivado"] = synthesis.find_vivado()
     return found
 
@@ -145,7 +154,10 @@ def _report(built: BuildReport, target: Target, runner: Runner) -> SynthesisRepo
         worst_path=path,
         power_w=by_vivado(power.total) if power is not None else None,
         power_confidence=power.confidence if power is not None else None,
-        bitstream=f"hls_work/bitstream/{runner.design}.bit" if target == "bitstream" else None,
+        bitstream={
+            "bitstream": f"hls_work/bitstream/{runner.design}.bit",
+            "xclbin": f"hls_work/xclbin/{runner.design}.xclbin",
+        }.get(target),
     )
 
 

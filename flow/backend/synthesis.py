@@ -23,28 +23,42 @@ from flow.backend.vivado_report import read_utilization
 from flow.emit.process_text import Dialect
 from flow.errors import SynthesisError, ToolFailedError, ToolNotFoundError
 
-Target: TypeAlias = Literal["csynth", "ooc", "bitstream"]
+Target: TypeAlias = Literal["csynth", "ooc", "bitstream", "xclbin"]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One script of ``vivado_scripts/``.
+    """One script of ``vivado_scripts/``, or one call of ``v++``.
 
     Attributes:
         name: Of the script, without ``.tcl``.
-        tool: Which of the two tools runs it.
+        tool: Which of the tools runs it.
         after: Steps that it builds on.
-        libraries: Files of ``scripts/`` that it reads, beside its own and the settings.
+        libraries: Files of ``scripts/`` that it reads, beside its own script and the settings.
         reports: What it writes and others read; ``{design}`` and ``{top}`` stand for names.
         products: What must be there besides, and may be changed by a later step.
+        call: What the tool is called with in place of a script.
     """
 
     name: str
-    tool: Literal["hls", "vivado"]
+    tool: Literal["hls", "vivado", "vpp"]
     after: tuple[str, ...]
     libraries: tuple[str, ...]
     reports: tuple[str, ...]
     products: tuple[str, ...] = ()
+    call: tuple[str, ...] = ()
+
+    def arguments(self, design: str, top: str) -> list[str]:
+        """What the tool is called with in ``scripts/``."""
+        return [word.format(design=design, top=top) for word in self.call or (f"{self.name}.tcl",)]
+
+
+def _kernel(name: str) -> Step:
+    """Compiles one of the kernels that move frames."""
+    made = f"hls_work/kernels/{name}.xo"
+    options = ("--config", f"{name}.cfg", "--temp_dir", f"../hls_work/kernels/{name}", "--output", f"../{made}")
+    call = ("--compile", *options, f"../kernels/{name}.cpp")
+    return Step(name, "vpp", (), (f"{name}.cfg",), (made,), call=call)
 
 
 _SOLUTION = "hls_work/hls/{design}/solution1"
@@ -86,7 +100,10 @@ STEPS: Mapping[str, Step] = {
             "system_design",
             "vivado",
             ("export",),
-            ("common.tcl", "zynq7000.tcl", "zynqmp.tcl", "flow_transfer.v"),
+            (
+                *("common.tcl", "zynq_system.tcl", "zynq7000.tcl", "zynqmp.tcl", "flow_transfer.v"),
+                *("artix7.tcl", "arty_a7.xdc"),
+            ),
             (),
             ("hls_work/system/system.xpr",),
         ),
@@ -101,12 +118,29 @@ STEPS: Mapping[str, Step] = {
                 "hls_work/bitstream/{design}.hwh",
             ),
         ),
+        Step("export_xo", "hls", ("csynth",), ("common.tcl", "hls.tcl"), (f"{_SOLUTION}/impl/{{top}}.xo",)),
+        _kernel("read_frames"),
+        _kernel("write_results"),
+        Step(
+            "link",
+            "vpp",
+            ("export_xo", "read_frames", "write_results"),
+            ("link.cfg",),
+            ("hls_work/xclbin/{design}.xclbin",),
+            call=(
+                *("--link", "--config", "link.cfg", "--temp_dir", "../hls_work/link"),
+                *("--output", "../hls_work/xclbin/{design}.xclbin"),
+                *(f"../hls_work/kernels/{name}.xo" for name in ("read_frames", "write_results")),
+                f"../{_SOLUTION}/impl/{{top}}.xo",
+            ),
+        ),
     )
 }
 TARGETS: Mapping[Target, tuple[str, ...]] = {
     "csynth": ("csim", "csynth"),
     "ooc": ("csim", "csynth", "ooc_synth", "ooc_route"),
     "bitstream": ("csim", "csynth", "export", "system_design", "system_build"),
+    "xclbin": ("csim", "csynth", "export_xo", "read_frames", "write_results", "link"),
 }
 
 
@@ -131,7 +165,7 @@ class Program:
 
 _VIVADO_ARGUMENTS = ("-nojournal", "-nolog", "-mode", "batch", "-source")
 _HLS_ARGUMENTS = {"vitis-run": ("--mode", "hls", "--tcl"), "vitis_hls": ("-f",), "vivado_hls": ("-f",)}
-_FIRST = {"vitis-run": "2023.2", "vitis_hls": "2020.2", "vivado_hls": "2019.2", "vivado": "2019.2"}
+_FIRST = {"vitis-run": "2023.2", "vitis_hls": "2020.2", "vivado_hls": "2019.2", "vivado": "2019.2", "v++": "2020.2"}
 
 
 def dialect_of(version: str) -> Dialect:
@@ -170,6 +204,16 @@ def find_vivado() -> Program:
     """
     path = tools.require(tools.VIVADO)
     return Program(path, _version(path, _FIRST["vivado"]), _VIVADO_ARGUMENTS)
+
+
+def find_vpp() -> Program:
+    """The linker of Vitis.
+
+    Raises:
+        ToolNotFoundError: It is not there, or too old.
+    """
+    path = tools.require(tools.VPP)
+    return Program(path, _version(path, _FIRST["v++"]), ())
 
 
 def _version(path: Path, first: str) -> str:
@@ -220,7 +264,7 @@ class Runner:
         """What ``run`` would run, as lines for a shell; what is done is left out."""
         return [
             f"cd {shlex.quote(str(self.folder / 'scripts'))} && FLOW_JOBS={self.jobs} "
-            + shlex.join((*self.programs[STEPS[name].tool].command, f"{name}.tcl"))
+            + shlex.join((*self.programs[STEPS[name].tool].command, *STEPS[name].arguments(self.design, self.top)))
             for name in self.left(target)
         ]
 
@@ -265,7 +309,7 @@ class Runner:
         self.progress(f"{step.name}: {program.path.name} {program.version}")
         digest = self.digest(step)
         command = Command(
-            [*program.command, f"{step.name}.tcl"],
+            [*program.command, *step.arguments(self.design, self.top)],
             self.log(step),
             self.folder / "scripts",
             environment={"FLOW_JOBS": str(self.jobs)},
@@ -306,6 +350,12 @@ class Runner:
                 log=self.log(step),
                 remedy="each of them may mean wrong hardware: look them up in the log",
             )
+        if slower := re.search(r".*frequency is being automatically changed.*", text):
+            raise SynthesisError(
+                f"{step.name}: the design is too slow for its clock:\n    {slower[0].strip()}",
+                log=self.log(step),
+                remedy="build with a lower --clock, so that what is planned and reported is what runs",
+            )
         for path in self.paths(step):
             if path.name.endswith("_utilization.rpt"):
                 found = read_utilization(path.read_text(), str(path.relative_to(self.folder)))
@@ -332,9 +382,12 @@ class Runner:
         total = hashlib.sha256()
         program = self.programs[step.tool]
         total.update(f"{program.path.name} {program.version}\0".encode())
-        scripts = [self.folder / "scripts" / name for name in ("config.tcl", f"{step.name}.tcl", *step.libraries)]
+        own = () if step.call else (f"{step.name}.tcl",)
+        scripts = [self.folder / "scripts" / name for name in ("config.tcl", *own, *step.libraries)]
         sources = (
-            [] if step.after else sorted(p for d in ("hls", "tb") for p in (self.folder / d).rglob("*") if p.is_file())
+            []
+            if step.after
+            else sorted(p for d in ("hls", "tb", "kernels") for p in (self.folder / d).rglob("*") if p.is_file())
         )
         for path in (*scripts, *sources):
             total.update(f"{path.relative_to(self.folder).as_posix()}\0{_sha(path)}\0".encode())

@@ -67,6 +67,14 @@ VIVADO = Tool(
     "install AMD Vivado and source its settings64.sh",
     "everything up to the C++ and its C-simulation",
 )
+VPP = Tool(
+    "Vitis compiler",
+    ("v++",),
+    "FLOW_VPP",
+    "linking a design for an Alveo (--synth xclbin)",
+    "install AMD Vitis 2020.2 or later with the platform of the card, and source its settings64.sh",
+    "everything up to out-of-context implementation (--synth ooc)",
+)
 SSH = Tool(
     "OpenSSH",
     ("ssh",),
@@ -75,7 +83,7 @@ SSH = Tool(
     "Debian, Ubuntu: apt-get install openssh-client; Fedora: dnf install openssh-clients",
     "everything else; a package can be copied by hand",
 )
-ALL_TOOLS = (GXX, VITIS_HLS, VIVADO_HLS, VIVADO, SSH)
+ALL_TOOLS = (GXX, VITIS_HLS, VIVADO_HLS, VIVADO, VPP, SSH)
 
 PACKAGES = ("flow-fpga", "hls4ml", "jinja2", "numpy", "onnx", "onnxruntime", "qonnx")
 

@@ -46,7 +46,7 @@ def names_of(design: Design, labels: Mapping[str, str]) -> Names:
 def emit_hls(design: Design, options: HlsOptions) -> FileSet:
     """The C++ of a design: layers, weights, types, top, test bench, and what C-simulation adds."""
     names = names_of(design, options.labels)
-    ports = {"input": _port(design.source), "output": _port(design.sink)}
+    ports = {name: _port(port, options) for name, port in (("input", design.source), ("output", design.sink))}
     unrolled = design.plan.style == "unrolled"
     processes = [
         (unrolled_process if unrolled else _process)(place, design, names, options)
@@ -118,7 +118,8 @@ def _summary(design: Design) -> list[str]:
     ]
 
 
-def _port(port: Port) -> SimpleNamespace:
+def _port(port: Port, options: HlsOptions) -> SimpleNamespace:
+    sides = "0, 0, 0" if options.kernel else "1, 1, 1"
     container: IntType = IntType(port.container, signed=not isinstance(port.element, Bipolar) and port.element.signed)
     per_chunk = min(port.per_word, 64 // port.container)
     return SimpleNamespace(
@@ -127,7 +128,7 @@ def _port(port: Port) -> SimpleNamespace:
         container=port.container,
         per_word=port.per_word,
         axis_bits=port.axis_bits,
-        axis_type=f"ap_axiu<{port.axis_bits}, 1, 1, 1>",
+        axis_type=f"ap_axiu<{port.axis_bits}, {sides}>",
         container_type=type_name(container),
         chunks=-(-port.axis_bits // 64),
         per_chunk=per_chunk,

@@ -52,6 +52,8 @@ class HlsOptions:
         notes: For each layer further lines of its header (cycles, resources, scale).
         frames: Frames in the test vectors.
         dsp: The slice that products are packed in; the default is the narrowest, so that its packings fit any.
+        kernel: The top function becomes a kernel of Vitis, whose streams have no TUSER, TID and TDEST (UG1393,
+            "Streaming Kernel Coding Guidelines"); Vivado HLS knows no such stream.
     """
 
     title: str
@@ -62,6 +64,7 @@ class HlsOptions:
     notes: Mapping[str, Sequence[str]]
     frames: int
     dsp: Dsp = Dsp.DSP48E1
+    kernel: bool = False
 
 
 def common(place: int, design: Design, names: Names) -> SimpleNamespace:

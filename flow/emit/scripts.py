@@ -37,6 +37,7 @@ class ScriptConfig:
         axis_in_bits: Width of the stream into the accelerator.
         axis_out_bits: Width of the stream out of it.
         frame_words: Words of a frame on the stream into the accelerator.
+        result_words: Words of its result on the stream out of it.
         memory_bytes: The DRAM of the board, which the DMA can reach.
     """
 
@@ -55,6 +56,7 @@ class ScriptConfig:
     axis_in_bits: int
     axis_out_bits: int
     frame_words: int
+    result_words: int
     memory_bytes: int
 
     def __post_init__(self) -> None:

@@ -55,6 +55,15 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Vitis:
+    """A data centre card as ``v++`` knows it: the platform, and the memories that hold frames and results."""
+
+    platform: str
+    frames: str
+    results: str
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """Everything about a board that decides a plan or appears in a script.
 
@@ -73,6 +82,7 @@ class Board:
         memory: The board's DRAM.
         running_watts: The least and the most that the whole board was measured to take while it ran accelerators;
             None where nobody has measured it.
+        vitis: How a design is linked for it; None for a board that is not linked by ``v++``.
     """
 
     name: str
@@ -88,6 +98,7 @@ class Board:
     axis_bits: int
     memory: Memory
     running_watts: tuple[float, float] | None
+    vitis: Vitis | None = None
 
 
 def known() -> tuple[str, ...]:
@@ -156,6 +167,7 @@ def _is_range(value: object) -> bool:
 
 _WIDTHS = tuple(2**power for power in range(3, 11))
 _ANY_TEXT = _text("one line of text", r".*\S.*")
+_MEMORY = _text("a memory of the platform such as 'DDR[0]'", r"(DDR|HBM|PLRAM)\[\d+\]", required=False)
 _FREQUENCY = _Rule("a number of MHz above 0", _is_positive)
 
 # table -> key -> rule; the keys that stand in no table come first, under ""
@@ -187,6 +199,11 @@ _SCHEMA: Mapping[str, Mapping[str, _Rule]] = {
     },
     "memory": {"name": _ANY_TEXT, "bytes": _count(1), "peak_bytes_per_second": _count(1)},
     "power": {"running_watts": _Rule("two numbers of watts above 0, the lower first", _is_range, required=False)},
+    "vitis": {
+        "platform": _text("a platform's name, or the path of its .xpfm", r"\w+|\S+\.xpfm", required=False),
+        "frames": _MEMORY,
+        "results": _MEMORY,
+    },
 }
 
 _TABLES = tuple(table for table in _SCHEMA if table)
@@ -206,7 +223,7 @@ def _read(path: Path, *, label: str) -> Board:
         raise BoardError(f"{label} is not TOML: byte {error.start} is not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise BoardError(f"{label} is not TOML: {error}") from error
-    problems = [*_shape_problems(data), *_order_problems(data)]
+    problems = [*_shape_problems(data), *_order_problems(data), *_vitis_problems(data)]
     if problems:
         count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
         listing = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
@@ -246,6 +263,15 @@ def _order_problems(data: Mapping[str, object]) -> Iterator[str]:
             yield f"{table}.{key}: expected at most {table}.{bound} = {values[bound]}, found {values[key]}"
 
 
+def _vitis_problems(data: Mapping[str, object]) -> Iterator[str]:
+    """The table may be absent, but not incomplete."""
+    values = data.get("vitis", {})
+    if values and isinstance(values, dict):
+        for key, rule in _SCHEMA["vitis"].items():
+            if key not in values:
+                yield f"vitis.{key}: expected {rule.expected}, found nothing"
+
+
 def _board(data: Mapping[str, Any]) -> Board:
     """Expects data without problems."""
     amounts = data["resources"]
@@ -263,4 +289,5 @@ def _board(data: Mapping[str, Any]) -> Board:
         axis_bits=data["stream"]["axis_bits"],
         memory=Memory(**data["memory"]),
         running_watts=tuple(watts) if (watts := data.get("power", {}).get("running_watts")) else None,
+        vitis=Vitis(**vitis) if (vitis := data.get("vitis")) else None,
     )

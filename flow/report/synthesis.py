@@ -35,7 +35,7 @@ class SynthesisReport:
     """What came out of the vendor's tools.
 
     Attributes:
-        target: ``csynth``, ``ooc`` or ``bitstream``.
+        target: ``csynth``, ``ooc``, ``bitstream`` or ``xclbin``.
         tools: Name and version of each that ran.
         rows: By layer, then the design.
         clock_ns: The period that was asked for.

@@ -36,6 +36,7 @@ CONFIG = ScriptConfig(
     axis_in_bits=64,
     axis_out_bits=32,
     frame_words=98,
+    result_words=5,
     memory_bytes=536_870_912,
 )
 
@@ -62,6 +63,7 @@ def test_config_tcl_is_one_set_line_per_field_in_order() -> None:
         "set flow_axis_in_bits 64\n"
         "set flow_axis_out_bits 32\n"
         "set flow_frame_words 98\n"
+        "set flow_result_words 5\n"
         "set flow_memory_bytes 536870912\n"
     )
 
@@ -136,7 +138,7 @@ HOSTILE = st.text(
 @given(
     text=HOSTILE,
     lists=st.tuples(*[st.lists(HOSTILE, max_size=60).map(tuple)] * 3),
-    numbers=st.tuples(*[st.integers(0, 2**64)] * 4),
+    numbers=st.tuples(*[st.integers(0, 2**64)] * 5),
     clock_ns=st.floats(0.001, 1e6).map(lambda value: float(f"{value:.12g}")),
 )
 def test_config_tcl_round_trips_through_tcl(

@@ -28,6 +28,7 @@ GENERATIONS = [
     *(("vitis_hls", version) for version in ("2024.1", "2024.2")),
     *(("vitis-run", version) for version in ("2023.2", "2024.1", "2024.2", "2025.1")),
 ]
+ARTY = ["arty-a7-100t", "arty-a7-35t"]
 ZYNQ = [name for name in boards.known() if boards.load(name).family in (Family.ZYNQ7000, Family.ZYNQMP)]
 
 CONFIG = ScriptConfig(
@@ -46,6 +47,7 @@ CONFIG = ScriptConfig(
     axis_in_bits=64,
     axis_out_bits=32,
     frame_words=98,
+    result_words=5,
     memory_bytes=536_870_912,
 )
 
@@ -341,7 +343,7 @@ def test_ooc_step_that_fails_ends_the_run(build: Path, script: str, step: str) -
 
 def block_design(result: subprocess.CompletedProcess[str]) -> dict[str, list[list[str]]]:
     """The record of the stand-in: cells, nets, buses, segments."""
-    found: dict[str, list[list[str]]] = {"cell": [], "net": [], "bus": [], "segment": []}
+    found: dict[str, list[list[str]]] = {kind: [] for kind in ("cell", "net", "bus", "segment", "port")}
     for line in result.stdout.splitlines():
         if line.startswith("bd: "):
             kind, *words = line.removeprefix("bd: ").split()
@@ -464,6 +466,137 @@ def test_a_run_that_does_not_end_is_an_error_with_its_log(exported: Path, run: s
     assert refused(vivado(exported, "system_build.tcl", FLOW_STUB_RUN_FAILS=run)) == (
         f"system_build.tcl: {run} failed: route_design ERROR; see hls_work/system/system.runs/{run}/runme.log\n"
     )
+
+
+# --- the test design of a board without a processor ---
+
+
+@pytest.mark.parametrize("version", ["2019.2", "2020.2", "2022.2", "2024.2"])
+@pytest.mark.parametrize("name", ARTY)
+def test_the_test_design_of_every_arty(build: Path, name: str, version: str) -> None:
+    """Clock, reset, streams and addresses from the stand-in's record; then a bitstream, and frames through it."""
+    configure(build, replace(config_of(name), result_words=509))  # with four of its own, more than the FIFO's 512
+    tool = "vivado_hls" if version == "2019.2" else "vitis_hls"
+    good(hls(build, "csynth.tcl", tool, version=version))
+    good(hls(build, "export.tcl", tool, version=version))
+    result = vivado(build, "system_design.tcl", version=version)
+    good(result)
+    record = block_design(result)
+    assert {words[0] for words in record["cell"]} == {"clock", "reset", "jtag", "fifo", "accelerator"}
+    assert record["port"] == [
+        ["sys_clock", "clk", "100000000"],
+        ["resetn", "rst", "rst", "CONFIG.POLARITY", "ACTIVE_LOW"],
+    ]
+    clock = parameters(record, "clock")
+    assert clock["CONFIG.PRIM_SOURCE"] == "Single_ended_clock_capable_pin"
+    assert float(clock["CONFIG.PRIM_IN_FREQ"]) == 100
+    assert float(clock["CONFIG.CLKOUT1_REQUESTED_OUT_FREQ"]) == boards.load(name).clock.default_mhz
+    nets = {sink: source for source, sink in record["net"]}
+    assert (nets["clock/clk_in1"], nets["clock/resetn"], nets["reset/ext_reset_in"]) == ("sys_clock", *["resetn"] * 2)
+    for cell, clk, resetn in (
+        ("jtag", "aclk", "aresetn"),
+        ("fifo", "s_axi_aclk", "s_axi_aresetn"),
+        ("accelerator", "ap_clk", "ap_rst_n"),
+    ):
+        assert (nets[f"{cell}/{clk}"], nets[f"{cell}/{resetn}"]) == ("clock/clk_out1", "reset/peripheral_aresetn")
+    assert dict(record["bus"]) == {
+        "jtag/M_AXI": "fifo/S_AXI",
+        "fifo/AXI_STR_TXD": "accelerator/in_r",
+        "accelerator/out_r": "fifo/AXI_STR_RXD",
+    }
+    fifo = parameters(record, "fifo")
+    assert (fifo["CONFIG.C_TX_FIFO_DEPTH"], fifo["CONFIG.C_RX_FIFO_DEPTH"]) == ("512", "1024")
+    assert parameters(record, "jtag") == {"CONFIG.PROTOCOL": "2"}
+    assert record["segment"] == [["jtag/Data", "fifo/S_AXI/Mem0", "0x44a00000", "0x10000"]]
+
+    good(vivado(build, "system_build.tcl", version=version))
+    assert "digits.bit" in made(build / "hls_work/bitstream")
+    known_answers(build)
+    device = {"arty-a7-100t": "xc7a100t_0", "arty-a7-35t": "xc7a35t_0"}[name]
+    tested = vivado(build, "jtag_test.tcl", version=version, FLOW_STUB_DEVICES=device)
+    good(tested)
+    assert tested.stdout.splitlines()[-1] == "jtag_test.tcl: 2 frames, 4 words, all as simulated"
+
+
+def known_answers(build: Path) -> None:
+    """Two frames of three words, two words of result each; bytes as in memory."""
+    (build / "driver").mkdir()
+    (build / "driver/known_input.hex").write_text("0102030405060708090a0b0c\nfffefdfc0000000080000000\n")
+    (build / "driver/known_output.hex").write_text("1122334455667788\n99aabbccddeeff00\n")
+
+
+@pytest.fixture
+def arty(build: Path) -> Path:
+    configure(build, config_of("arty-a7-100t"))
+    (build / "hls_work/bitstream").mkdir(parents=True)
+    (build / "hls_work/bitstream/digits.bit").write_text("bits")
+    known_answers(build)
+    return build
+
+
+def test_a_frame_over_jtag_word_by_word(arty: Path) -> None:
+    """The transactions of the first frame: bytes of memory as little-endian words, then the length in bytes."""
+    transactions = [
+        call.split() for call in good(vivado(arty, "jtag_test.tcl")) if call.startswith("create_hw_axi_txn")
+    ]
+    found = [(words[3], words[5], words[9] if words[3] == "WRITE" else "") for words in transactions]
+    assert found[:11] == [
+        ("WRITE", "44A00028", "000000A5"),
+        ("WRITE", "44A00000", "FFFFFFFF"),
+        ("WRITE", "44A00010", "04030201"),
+        ("WRITE", "44A00010", "08070605"),
+        ("WRITE", "44A00010", "0c0b0a09"),
+        ("WRITE", "44A00014", "0000000C"),
+        ("READ", "44A00000", ""),
+        ("READ", "44A0001C", ""),
+        ("READ", "44A00024", ""),
+        *[("READ", "44A00020", "")] * 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"FLOW_STUB_FAULT": "silent"}, "no result after a second: interrupt status 0x00000000"),
+        ({"FLOW_STUB_FAULT": "wrong"}, "frame 0: expected 44332211 88776655, got 44332210 88776655"),
+        ({"FLOW_STUB_FAULT": "long"}, "4 bytes came back in 2 words: the result is not one packet"),
+        ({"FLOW_STUB_FAULT": "error"}, "run_hw_axi: [Labtoolstcl 44-513] HW Target shutdown."),
+        ({"FLOW_STUB_FAULT": "no_core"}, "the device has 0 JTAG to AXI masters, not 1: does its clock run?"),
+        ({"FLOW_STUB_CABLES": ""}, "0 cables match *, not 1: is the board on USB? FLOW_HW_TARGET names one: "),
+        ({"FLOW_STUB_DEVICES": "xc7a35t_0"}, "the cable reaches 0 devices xc7a100t, not 1: the bitstream is for "),
+    ],
+)
+def test_a_test_over_jtag_that_fails_says_what_it_saw(arty: Path, environment: dict[str, str], message: str) -> None:
+    assert refused(vivado(arty, "jtag_test.tcl", **environment)).startswith(f"jtag_test.tcl: {message}")
+
+
+def test_one_cable_of_several_can_be_named(arty: Path) -> None:
+    cables = "host/Digilent/1 host/Digilent/2"
+    assert "2 cables match *" in refused(vivado(arty, "jtag_test.tcl", FLOW_STUB_CABLES=cables))
+    called = good(vivado(arty, "jtag_test.tcl", FLOW_STUB_CABLES=cables, FLOW_HW_TARGET="*/2"))
+    assert "open_hw_target host/Digilent/2" in called
+
+
+def test_a_test_over_jtag_needs_its_bitstream(arty: Path) -> None:
+    (arty / "hls_work/bitstream/digits.bit").unlink()
+    assert "there is no hls_work/bitstream/digits.bit: run system_build.tcl first" in refused(
+        vivado(arty, "jtag_test.tcl")
+    )
+    configure(arty, CONFIG)
+    assert "the family zynq7000 has no JTAG test design" in refused(vivado(arty, "jtag_test.tcl"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"board_part": ""}, "the pins of clock and reset are known for Arty A7 only, not for ''"),
+        ({"axis_in_bits": 64}, "a stream of 64 bits does not fit the AXI4-Stream FIFO, which has 32"),
+        ({"frame_words": 131_069}, "a frame of 131069 words does not fit the AXI4-Stream FIFO, which has 131072"),
+    ],
+)
+def test_what_the_test_design_cannot_carry(exported: Path, change: dict[str, int | str], message: str) -> None:
+    configure(exported, replace(config_of("arty-a7-35t"), **change))
+    assert message in refused(vivado(exported, "system_design.tcl"))
 
 
 # --- the stand-ins are strict ---

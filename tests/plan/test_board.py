@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every board file loads and agrees with itself; every mistake in one is named, all at once."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,7 @@ def test_the_readme_gives_a_source_for_every_number(name: str) -> None:
         "memory.bytes": f"{board.memory.bytes:,}",
         "memory.peak_bytes_per_second": f"{board.memory.peak_bytes_per_second:,}",
         **({"power.running_watts": "{} to {}".format(*board.running_watts)} if board.running_watts else {}),
+        **({f"vitis.{key}": f"`{value}`" for key, value in asdict(board.vitis).items()} if board.vitis else {}),
     }
 
 
@@ -293,7 +295,7 @@ def test_power_is_a_range(in_tmp: Path, value: str) -> None:
 def test_an_unknown_key_on_top(in_tmp: Path, key: str) -> None:
     assert refusal(f"{key} = 1\n" + GOOD) == one_problem(
         f"{key.strip(chr(34))}: unknown key, expected one of name, title, vendor, part, board_part, family, "
-        "dsp, resources, clock, stream, memory, power"
+        "dsp, resources, clock, stream, memory, power, vitis"
     )
 
 
@@ -307,7 +309,7 @@ def test_all_problems_at_once(in_tmp: Path) -> None:
         "  5. family: expected one of 'zynq7000', 'zynqmp', 'artix7', 'alveo', found nothing\n"
         "  6. dsp: expected one of 'DSP48E1', 'DSP48E2', found nothing\n"
         "  7. nmae: unknown key, expected one of name, title, vendor, part, board_part, family, dsp, "
-        "resources, clock, stream, memory, power\n"
+        "resources, clock, stream, memory, power, vitis\n"
         "  8. resources.lut: expected a whole number, 1 or more, found -1\n"
         "  9. resources.ff: expected a whole number, 1 or more, found nothing\n"
         "  10. resources.dsp: expected a whole number, 0 or more, found nothing\n"
@@ -345,3 +347,24 @@ def test_resources_fit_when_none_exceeds_its_budget(name: str) -> None:
 
 def test_resources_are_listed_in_order() -> None:
     assert list(ONE.items()) == [("lut", 10), ("ff", 20), ("dsp", 3), ("bram18", 4), ("uram", 5)]
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        (
+            'platform = "xilinx_u50"\n',
+            "vitis.frames: expected a memory of the platform such as 'DDR[0]', found nothing",
+        ),
+        (
+            'platform = "a b"\nframes = "HBM[0]"\nresults = "HBM[1]"\n',
+            "vitis.platform: expected a platform's name, or the path of its .xpfm, found 'a b'",
+        ),
+        (
+            'platform = "p"\nframes = "HBM"\nresults = "HBM[1]"\n',
+            "vitis.frames: expected a memory of the platform such as 'DDR[0]', found 'HBM'",
+        ),
+    ],
+)
+def test_the_table_of_a_card_is_whole(in_tmp: Path, table: str, problem: str) -> None:
+    assert problem in refusal(GOOD + f"\n[vitis]\n{table}")

@@ -2,7 +2,7 @@
 # The IP integrator for the stand-in of Vivado: cells of known IPs, with the pins and parameters that their product
 # guides name; every net and address is checked, and validate_bd_design prints what came out, one "bd: " a line.
 # PG082 (Zynq-7000 PS), PG201 (Zynq UltraScale+ PS), PG021 (AXI DMA), PG059 (AXI Interconnect), PG065 (Clocking Wizard),
-# PG164 (Processor System Reset), UG994.
+# PG164 (Processor System Reset), PG174 (JTAG to AXI Master), PG080 (AXI4-Stream FIFO), UG994.
 
 # name -> versions, parameters (name, values as a glob; * anything), pins (name, direction), bus pins (name, mode,
 # protocol, width parameter or number), clocks and resets that must be driven, segments, spaces
@@ -48,6 +48,14 @@ ip xilinx.com:ip:proc_sys_reset {5.0} {} {
     slowest_sync_clk I ext_reset_in I dcm_locked I peripheral_aresetn O interconnect_aresetn O
 } {}
 ip xilinx.com:ip:xlconcat {2.1} {CONFIG.NUM_PORTS 2} {In0 I In1 I dout O} {}
+ip xilinx.com:ip:jtag_axi {1.2} {CONFIG.PROTOCOL 0|2} {aclk I aresetn I} {M_AXI {Master aximm}} {} {Data}
+ip xilinx.com:ip:axi_fifo_mm_s {4.2 4.3} {
+    CONFIG.C_DATA_INTERFACE_TYPE 0 CONFIG.C_USE_TX_CTRL 0 CONFIG.C_HAS_AXIS_TKEEP true|false
+    CONFIG.C_TX_FIFO_DEPTH 512|1024|2048|4096|8192|16384|32768|65536|131072
+    CONFIG.C_RX_FIFO_DEPTH 512|1024|2048|4096|8192|16384|32768|65536|131072
+} {s_axi_aclk I s_axi_aresetn I} {
+    S_AXI {Slave aximm} AXI_STR_TXD {Master axis} AXI_STR_RXD {Slave axis}
+} {S_AXI/Mem0}
 ip xilinx.com:hls:network {1.0} {} {ap_clk I ap_rst_n I} {in_r {Slave axis} out_r {Master axis}}
 # a module of the project (UG994, "Referencing a Module"): there when its file is; parameters and ports from the file
 ip module:flow:flow_transfer {1.0} [list CONFIG.IN_BITS $::streams CONFIG.OUT_BITS $::streams \
@@ -114,6 +122,21 @@ stand_in create_bd_cell {-type ip|module|hier -vlnv * -reference *} {1 1} {
     dict set ::cells [lindex $words 0] $name
     return [lindex $words 0]
 }
+# ports of the whole design: name -> type, frequency
+set ::ports [dict create]
+stand_in create_bd_port {-dir I -type clk|rst -freq_hz *} {1 1} {
+    if {([dict get $given -type] eq "clk") != [dict exists $given -freq_hz]} {
+        error "create_bd_port: a clock, and nothing else, has a frequency"
+    }
+    dict set ::ports [lindex $words 0] [list [dict get $given -type] [lindex [dict values $given] end]]
+    return [lindex $words 0]
+}
+stand_in get_bd_ports {-quiet {}} {1 1} {
+    if {![dict exists $::ports [lindex $words 0]]} {
+        error "get_bd_ports: there is no port '[lindex $words 0]'"
+    }
+    return [lindex $words 0]
+}
 stand_in get_bd_cells {-quiet {}} {1 1} {return [cell_of [lindex $words 0]]}
 stand_in apply_bd_automation {-rule xilinx.com:bd_rule:* -config *} {1 1} {
     set kind [lindex [split [dict get $given -rule] :] 2]
@@ -171,6 +194,9 @@ stand_in get_bd_intf_pins {-quiet {} -of_objects * -filter *} {0 1} {
     return $path
 }
 proc direction {path} {
+    if {[dict exists $::ports $path]} {
+        return O
+    }
     return [dict get [pins_of [cell_of $path]] [lindex [split $path /] 1]]
 }
 stand_in connect_bd_net {} {2 2} {
@@ -234,12 +260,21 @@ proc bd_value {cell name} {
     return {}
 }
 proc bd_set {name value object} {
+    if {$name eq "PROGRAM.FILE"} {
+        set_program $value $object
+        return
+    }
     if {$object in {project sources_1}} {
         if {$name ni {board_part ip_repo_paths top}} {
             error "set_property: $object has no property $name"
         }
         if {$name eq "ip_repo_paths" && ![file exists [file join $::project_folder $value component.xml]]} {
             error "set_property: there is no IP in $value"
+        }
+    } elseif {[dict exists $::ports $object]} {
+        if {$name ne "CONFIG.POLARITY" || [lindex [dict get $::ports $object] 0] ne "rst"
+            || $value ni {ACTIVE_LOW ACTIVE_HIGH}} {
+            error "set_property: the port $object has no $name $value"
         }
     } else {
         set parameters [described $object parameters]
@@ -261,9 +296,21 @@ proc bd_property {name object} {
         # what a PLL of the processing system gives for 100 MHz
         return [expr {$object eq "ps/pl_clk0" ? 99999001 : 100000000}]
     }
+    if {$name eq "CONFIG.FREQ_HZ" && [dict exists $::ports $object]} {
+        return [lindex [dict get $::ports $object] 1]
+    }
     error "get_property: $object has no property $name"
 }
 stand_in validate_bd_design {-force {}} {0 0} {
+    dict for {port description} $::ports {
+        if {$port ni $::placed} {
+            error "validate_bd_design: the constraints give the port $port no pin"
+        }
+        if {$port ni [dict values $::nets]} {
+            error "validate_bd_design: the port $port drives nothing"
+        }
+        puts "bd: port $port $description [expr {[dict exists $::properties $port] ? [dict get $::properties $port] : {}}]"
+    }
     dict for {cell name} $::cells {
         foreach {pin direction} [pins_of $cell] {
             if {$direction eq "I" && ![dict exists $::nets $cell/$pin]} {

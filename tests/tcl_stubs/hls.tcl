@@ -45,6 +45,9 @@ stand_in open_solution [concat {-reset {}} [expr {$vitis ? {-flow_target vivado|
         close $file
     }
     file mkdir $::solution
+    if {[dict exists $given -flow_target]} {
+        touch $::solution/flow_target [dict get $given -flow_target]
+    }
 }
 stand_in set_part {} {1 1} {need solution}
 stand_in create_clock {-period * -name *} {0 0} {need solution}
@@ -86,6 +89,17 @@ stand_in export_design [concat {
     -ipname * -library * -vendor * -version *
 } [expr {$vitis ? {-output *} : {-evaluate verilog|vhdl}}]] {0 0} {
     need solution
+    if {[dict exists $given -format] && [dict get $given -format] eq "xo"} {
+        set file [open $::solution/flow_target]
+        set target [read $file]
+        close $file
+        if {$target ne "vitis"} {
+            error "export_design: a kernel needs -flow_target vitis"
+        }
+        touch [dict get $given -output] [string map [list @NAME@ $::top] \
+            {{"kernel": "@NAME@", "ports": {"in_r": "in", "out_r": "out"}}}]
+        return
+    }
     touch $::solution/impl/ip/component.xml "<spirit:name>$::top</spirit:name>\n"
 }
 if {$vitis} {

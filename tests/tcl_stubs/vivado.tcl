@@ -5,8 +5,10 @@
 #   FLOW_STUB_NO_BOARDS    the installation has no board files
 #   FLOW_STUB_RUN_FAILS    a run that does not reach its end
 #   FLOW_STUB_RUN_SAYS     what the log of a run says
+# and those of hardware.tcl
 source [file join [file dirname [info script]] record.tcl]
 source [file join [file dirname [info script]] block_design.tcl]
+source [file join [file dirname [info script]] hardware.tcl]
 
 proc env_or {name default} {
     if {[info exists ::env($name)]} {
@@ -97,11 +99,22 @@ stand_in open_run {} {1 1}
 stand_in get_files {-quiet {}} {1 1} {return [lindex $words 0]}
 stand_in make_wrapper {-files * -top {} -import {}} {0 0} {return system/hdl/system_wrapper.v}
 stand_in add_files {-norecurse {} -fileset *} {1 1}
-# modules are known once the order of compilation is up to date
+# modules are known once the order of compilation is up to date; pins of constraints at once
 set ::imported {}
 set ::modules {}
-stand_in import_files {-norecurse {} -fileset * -force {}} {1 1} {
+set ::placed {}
+stand_in import_files {-norecurse {} -fileset sources_1|constrs_1 -force {}} {1 1} {
+    if {([dict exists $given -fileset] && [dict get $given -fileset] eq "constrs_1")
+        != [string match *.xdc [lindex $words 0]]} {
+        error "import_files: constraints, and nothing else, belong to constrs_1: [lindex $words 0]"
+    }
     set file [open [lindex $words 0]]
+    if {[string match *.xdc [lindex $words 0]]} {
+        set pin {^set_property -dict {PACKAGE_PIN \w+ IOSTANDARD LVCMOS33} \[get_ports (\w+)\]$}
+        set ::placed [lmap {all name} [regexp -all -inline -line $pin [read $file]] {set name}]
+        close $file
+        return
+    }
     lappend ::imported {*}[lmap {all name} [regexp -all -inline -line {^module (\w+)} [read $file]] {set name}]
     close $file
 }
@@ -118,6 +131,9 @@ stand_in get_property {} {2 2} {
         set failed [expr {$object eq [env_or FLOW_STUB_RUN_FAILS {}]}]
         return [dict get [dict create PROGRESS [expr {$failed ? "40%" : "100%"}] \
             STATUS [expr {$failed ? "route_design ERROR" : "Complete!"}]] $name]
+    }
+    if {[string match flow_* $object]} {
+        return [transaction_property $name]
     }
     return [bd_property $name $object]
 }
