@@ -283,16 +283,16 @@ def test_frame_rate_that_means_nothing(here, fps):
 def test_frame_rate_that_no_board_meets(here):
     assert build_refused("--target-fps", "1e9") == (
         "no design fits: 1e+09 frames/s at 100 MHz leaves less than one cycle a frame; every design of "
-        "this network takes at least 8 (its frames cross the AXI streams in 1)\n"
-        "  what to do: on pynq-z2 12,500,000 frames/s fit: --target-fps 12500000"
+        "this network takes at least 5 (its frames cross the AXI streams in 1)\n"
+        "  what to do: on pynq-z2 20,000,000 frames/s fit: --target-fps 20000000"
     )
 
 
 def test_frame_rate_that_a_larger_board_meets(here):
-    message = build_refused("--target-fps", "15e6")
+    message = build_refused("--target-fps", "25e6")
     assert message.endswith("; ultra96-v2 would meet it: --board ultra96-v2")
     board = ("--board", "ultra96-v2")
-    assert flow("build", "tiny.onnx", "--no-csim", "-q", "--target-fps", "15e6", *board).exit_code == 0
+    assert flow("build", "tiny.onnx", "--no-csim", "-q", "--target-fps", "25e6", *board).exit_code == 0
 
 
 def test_frame_rate_advised_is_met(here):
