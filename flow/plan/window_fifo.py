@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from flow.ir.tensor_type import TensorType
 from flow.ir.types import Ints
 from flow.ir.window import Window
 from flow.plan.layers import Layer
@@ -58,7 +59,9 @@ def values_for_others(layers: Sequence[Layer]) -> Mapping[tuple[str, int], int]:
             assert layer.window is not None
             since[layer.name] = begins[0] + _delay(*layer.x.shape[:2], layer.window)
             continue
-        wide = LayerPlan(layer.name, max(layer.pe_options), max(layer.simd_options), "lut", "lut", "none")
+        wide = LayerPlan(
+            layer.name, _pixel(layer.pe_options, layer.y), _pixel(layer.simd_options, layer.x), "lut", "lut", "none"
+        )
         process = LayerProcess(layer, wide, None, None, lanes_in(layer, wide), wide.pe)
         steps = schedule(process)
         reads = [_ticks(places, steps.cycles) for places in steps.reads]
@@ -70,6 +73,11 @@ def values_for_others(layers: Sequence[Layer]) -> Mapping[tuple[str, int], int]:
                 waiting = _most_waiting(begin + _evenly(len(read)), start + read, _FRAME // steps.cycles)
                 found[layer.name, number] = waiting * process.in_lanes
     return found
+
+
+def _pixel(options: Sequence[int], tensor: TensorType) -> int:
+    """The most lanes that do not reach beyond a pixel: a step function alone may take a whole frame at once."""
+    return max(lanes for lanes in options if lanes <= tensor.shape[-1])
 
 
 def _ticks(steps: Ints, cycles: int) -> Ints:
