@@ -26,7 +26,7 @@ from flow.plan.goals import Goals
 from flow.plan.layers import layers_of
 from flow.plan.pipeline import pipeline_depth
 from flow.plan.processes import schedule
-from flow.plan.timing import timed
+from flow.plan.timing import depths_of, timed
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -38,7 +38,7 @@ def measured(path: Path, board_name: str, fps: float | None) -> list[str]:
     design = build_design(layers, plan, board.axis_bits)
     steps = [piped(schedule(process), pipeline_depth(process)) for process in design.processes]
     model = EventModel(steps, [(s.producer, s.output, s.consumer, s.input) for s in design.streams])
-    depths = [stream.depth for stream in design.streams]
+    depths = depths_of(design)
     model.run(depths, model.slowest)  # loads or compiles the engine
     start = time.perf_counter()
     run = model.run(depths, model.slowest)
@@ -50,8 +50,10 @@ def measured(path: Path, board_name: str, fps: float | None) -> list[str]:
     start = time.perf_counter()
     sized, timing = timed(design, [f"process {number}" for number in range(len(design.processes))], names)
     search = time.perf_counter() - start
-    bits = [sum(s.depth * s.bits for s in which.streams) for which in (design, sized)]
-    prices = [sum(price(s.depth, s.bits) for s in which.streams) for which in (design, sized)]
+    found = [stream.depth for stream in sized.streams]
+    widths = [stream.bits for stream in design.streams]
+    bits = [sum(d * w for d, w in zip(which, widths, strict=True)) for which in (depths, found)]
+    prices = [sum(price(d, w) for d, w in zip(which, widths, strict=True)) for which in (depths, found)]
     return [
         str(len(depths)),
         f"{int(model.words.sum()):,}",
