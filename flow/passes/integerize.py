@@ -50,6 +50,7 @@ from flow.ir.model import (
     Unary,
     Upsample,
 )
+from flow.ir.parts import over_parts
 from flow.ir.reference import Evaluation, Levels
 from flow.ir.types import Bipolar, Ints, Reals
 from flow.passes.boundaries import find_lookup, find_step
@@ -99,7 +100,7 @@ class IntegerModel:
         With an input type the frames are rounded to its grid, to even at ties, and clipped.
         """
         if self.head is not None:
-            return np.concatenate([self._head_levels(part) for part in _in_parts(frames)])
+            return self._head_levels(frames)
         assert self.input_type is not None
         scaled = frames.transpose(0, *(axis + 1 for axis in self.order)) / float(self.input_type.scale)
         element = self.input_type.element
@@ -138,9 +139,21 @@ class IntegerModel:
         return np.concatenate([run.value for run in runs]), np.concatenate(errors)
 
     def _head_levels(self, frames: Reals) -> Ints:
-        assert self.head is not None
-        name = next(n.name for n in self.head.nodes if isinstance(n, Input))
-        return Evaluation(self.head, {name: frames}).decisions[self.head.outputs[0]].levels
+        head = self.head
+        assert head is not None
+        (output,) = head.outputs
+        name = next(n.name for n in head.nodes if isinstance(n, Input))
+        levels = np.empty((len(frames), *self.source.shape), np.int64)
+
+        def evaluate(part: slice) -> None:
+            found = Evaluation(head, {name: frames[part]}).decisions[output].levels
+            levels[part] = found.reshape(-1, *self.source.shape)
+
+        if frames.size <= _CACHED:
+            evaluate(slice(None))
+        else:
+            over_parts(evaluate, len(frames), max(1, _CACHED * len(frames) // frames.size))
+        return levels
 
 
 def _in_parts(frames: NDArray[_Number]) -> list[NDArray[_Number]]:
