@@ -141,7 +141,6 @@ class _Builder:
         readers = [(name, place) for place, layer in enumerate(layers, 1) for name in layer.reads]
         self.first = [place for name, place in readers if name not in self.names]
         self.copies = {name: sum(name == other for other, _ in readers) for name in self.names}
-        self.copies[layers[-1].name] += 1
         self.source = port(layers[self.first[0] - 1].x, board.axis_bits)
         self.sink = port(layers[-1].y, board.axis_bits)
 

@@ -25,7 +25,7 @@ import numpy as np
 from flow.ir.types import Ints
 from flow.plan.events import Edge, piped
 from flow.plan.layers import Layer
-from flow.plan.processes import LayerProcess, Process, Schedule, WindowProcess, schedule
+from flow.plan.processes import LayerProcess, Process, Schedule, WindowProcess
 from flow.plan.window_fifo import values_behind, values_for_others, values_in_front
 
 LEAST_DEPTH = 2
@@ -34,15 +34,14 @@ PIPELINES = (0, 1, 4)
 """How many times as deep as assumed pipelines may be without a design coming to a stop."""
 
 
-def depths(processes: Sequence[Process], edges: Sequence[Edge], pipelines: Sequence[int]) -> list[int]:
+def depths(schedules: Sequence[Schedule], edges: Sequence[Edge], pipelines: Sequence[int]) -> list[int]:
     """The depth of each stream, in words.
 
     Args:
-        processes: In topological order.
+        schedules: What each process does, in topological order.
         edges: The streams between them.
         pipelines: The depth of the pipeline of each process, in cycles.
     """
-    schedules = [schedule(process) for process in processes]
     found = []
     for times in PIPELINES:
         steps = [piped(s, times * pipeline) for s, pipeline in zip(schedules, pipelines, strict=True)]

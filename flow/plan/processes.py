@@ -348,17 +348,16 @@ def schedule(process: Process) -> Schedule:
 
 
 def _gearbox_schedule(box: Gearbox) -> Schedule:
-    held = 0
-    reads: list[int] = []
-    writes: list[int] = []
-    for iteration in range(box.cycles):
-        if held < box.out_lanes and len(reads) < box.in_words:
-            held += box.in_lanes
-            reads.append(iteration)
-        if held >= box.out_lanes or iteration == box.cycles - 1:
-            held -= box.out_lanes
-            writes.append(iteration)
-    return Schedule((np.array(reads, np.int64),), (np.array(writes, np.int64),), box.cycles)
+    """A wider word comes when the values of the one before it do not suffice; a wider one leaves as soon as it is
+    whole, the last as it is, in the last iteration.
+    """
+    if box.in_lanes > box.out_lanes:
+        reads = np.arange(box.in_words, dtype=np.int64) * box.in_lanes // box.out_lanes
+        return Schedule((reads,), (np.arange(box.out_words, dtype=np.int64),), box.cycles)
+    every = np.arange(box.in_words, dtype=np.int64)
+    full = every[(every + 1) * box.in_lanes // box.out_lanes > every * box.in_lanes // box.out_lanes]
+    writes = np.append(full[: box.out_words - 1], box.cycles - 1)
+    return Schedule((every,), (writes,), box.cycles)
 
 
 def _layer_schedule(process: LayerProcess) -> Schedule:

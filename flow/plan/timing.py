@@ -68,8 +68,9 @@ def timed(
             f"the plan gives depths for streams that there are not: {', '.join(unknown)}",
             f"streams of this design: {', '.join(streams)}",
         )
-    sufficient = depths_of(design)
-    models = _models(design)
+    known = _Known(design)
+    sufficient = known.depths()
+    models = [known.model(times) for times in PIPELINES]  # of no depth, as deep as assumed, and deeper
     model = models[PIPELINES.index(1)]
     widths = [stream.bits for stream in design.streams]
     options = [
@@ -98,7 +99,8 @@ def timed(
 
 def frame_latency(design: Design) -> int:
     """Cycles from the first word in to the last word out of a frame in an empty design, with streams that suffice."""
-    found = _model(design, 1).latency(depths_of(design))
+    known = _Known(design)
+    found = known.model(1).latency(known.depths())
     assert isinstance(found, int), "the depths of the timetable suffice"
     return found
 
@@ -143,19 +145,24 @@ class _Judge:
 
 def depths_of(design: Design) -> list[int]:
     """Depths that suffice for every pace: those of the timetable."""
-    edges = [(s.producer, s.output, s.consumer, s.input) for s in design.streams]
-    return fifo.depths(design.processes, edges, [pipeline_depth(p) for p in design.processes])
+    return _Known(design).depths()
 
 
-def _models(design: Design) -> list[EventModel]:
-    """The design with pipelines of no depth, as deep as assumed, and deeper."""
-    return [_model(design, times) for times in PIPELINES]
+class _Known:
+    """What the processes of a design do, worked out once: as much as a large frame has words."""
 
+    def __init__(self, design: Design) -> None:
+        self.schedules = [schedule(process) for process in design.processes]
+        self.pipelines = [pipeline_depth(process) for process in design.processes]
+        self.edges = [(s.producer, s.output, s.consumer, s.input) for s in design.streams]
 
-def _model(design: Design, times: int) -> EventModel:
-    """The design with pipelines so many times as deep as assumed."""
-    edges = [(s.producer, s.output, s.consumer, s.input) for s in design.streams]
-    return EventModel([piped(schedule(p), times * pipeline_depth(p)) for p in design.processes], edges)
+    def depths(self) -> list[int]:
+        return fifo.depths(self.schedules, self.edges, self.pipelines)
+
+    def model(self, times: int) -> EventModel:
+        """The design with pipelines so many times as deep as assumed."""
+        pairs = zip(self.schedules, self.pipelines, strict=True)
+        return EventModel([piped(found, times * pipeline) for found, pipeline in pairs], self.edges)
 
 
 def _check_given(

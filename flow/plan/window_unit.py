@@ -74,20 +74,20 @@ class WindowUnit:
         span, stride, dilation = self.window.span[0], self.window.strides[0], self.window.dilations[0]
         return min(span + stride - 1, max(self.height, stride, dilation if span > 1 else 1))
 
-    def needed(self, top: int, left: int) -> int:
-        """Words that must have been read before the window at (top, left) can leave."""
-        bottom = min(top + self.window.span[0], self.height) - 1
-        right = min(left + self.window.span[1], self.width) - 1
-        return bottom * self.row_words + (right + 1) * self.pixel_words if bottom >= 0 and right >= 0 else 0
+    def needed(self, top: int | Ints, left: int | Ints) -> Ints:
+        """Words that must have been read before the window at (top, left) can leave; of one window, or of many."""
+        bottom = np.minimum(top + self.window.span[0], self.height) - 1
+        right = np.minimum(left + self.window.span[1], self.width) - 1
+        words = bottom * self.row_words + (right + 1) * self.pixel_words
+        return np.where((bottom >= 0) & (right >= 0), words, 0)
 
-    def limit(self, top: int, left: int) -> int:
+    def limit(self, top: int | Ints, left: int | Ints) -> Ints:
         """Words that may have been read while the window is at (top, left): what lies ``rows`` rows before the next
         one is in front of the window, and not read any more.
         """
-        if top < 0:
-            return min(self.rows * self.row_words, self.in_words)
-        passed = min(max(left, 0), self.width)
-        return min((top + self.rows) * self.row_words + passed * self.pixel_words, self.in_words)
+        passed = np.where(np.less(top, 0), 0, np.clip(left, 0, self.width))
+        words = (np.maximum(top, 0) + self.rows) * self.row_words + passed * self.pixel_words
+        return np.asarray(np.minimum(words, self.in_words), np.int64)
 
     @property
     def cycles(self) -> int:
@@ -155,10 +155,14 @@ def _pixels(height: int, width: int, window: Window) -> _Run:
     time = read = 0
     emissions, starts, lengths = [], [], []
     words = unit.position_words
-    for place in np.ndindex(*unit.window.outputs((unit.height, unit.width))):
-        top, left = unit.window.inputs((0, 0), place)
-        ready = max(read, unit.needed(top, left))
-        after = max(ready, min(ready + words, unit.limit(top, left)))
+    top, left = (
+        np.arange(count) * stride - before
+        for count, stride, before in zip(window.outputs((height, width)), window.strides, window.before, strict=True)
+    )
+    needed, limit = (words_at(top[:, None], left).reshape(-1).tolist() for words_at in (unit.needed, unit.limit))
+    for least, most in zip(needed, limit, strict=True):
+        ready = max(read, least)
+        after = max(ready, min(ready + words, most))
         starts.append(time)
         lengths.append(after - read)
         emissions.append(time + ready - read)

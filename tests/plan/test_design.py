@@ -15,7 +15,7 @@ from flow.plan.design import build_design, port
 from flow.plan.layers import layers_of
 from flow.plan.pipeline import pipeline_depth
 from flow.plan.plan import LayerPlan, Plan, divisors
-from flow.plan.processes import Gearbox, LayerProcess, gearbox
+from flow.plan.processes import Gearbox, LayerProcess, gearbox, schedule
 
 U4 = IntType(4, signed=False)
 ONE = np.ones(1, np.int64)
@@ -50,7 +50,7 @@ def run_gearbox(box, values):
     words_in[-1] += [None] * (box.in_lanes - len(words_in[-1]))
     waiting = iter(words_in)
     held = [None] * box.capacity
-    count, out, reads = 0, [], 0
+    count, out, reads = 0, [], []
     for word in range(box.cycles):
         if count < box.out_lanes and word < box.last_read:
             assert count % box.step == 0
@@ -58,14 +58,17 @@ def run_gearbox(box, values):
             held[count : count + box.in_lanes] = next(waiting)
             assert len(held) == box.capacity
             count += box.in_lanes
-            reads += 1
+            reads.append(word)
         if count >= box.out_lanes or word == box.cycles - 1:
             given = held[: box.out_lanes] + [None] * max(0, box.out_lanes - box.capacity)
             out.append((word, given[: box.out_lanes]))
             held = held[box.out_lanes :] + [None] * min(box.out_lanes, box.capacity)
             count -= box.out_lanes
-    assert reads == len(words_in) == box.in_words
+    assert len(reads) == len(words_in) == box.in_words
     assert next(waiting, None) is None
+    found = schedule(box)
+    assert (found.reads[0].tolist(), found.writes[0].tolist()) == (reads, [word for word, _ in out])
+    assert found.cycles == box.cycles
     return out
 
 
