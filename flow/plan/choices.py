@@ -170,7 +170,6 @@ class _Builder:
         copies = self.copies[layer.name]
         if copies > 1:
             amounts += _by_width(given, lambda lanes: _fork(copies, lanes, layer.y.element.bits))
-            cycles = np.maximum(cycles, layer.y.size // given + MOVE_DEPTH)
         depths = np.array([option.depth for option in options], np.int64)
         return Node(layer, tuple(option.plan for option in options), taken, given, cycles, depths, amounts, copies > 1)
 
