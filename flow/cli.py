@@ -107,6 +107,11 @@ def _goals(
     )
 
 
+_style = click.option(
+    "--style",
+    type=click.Choice(["auto", "stream", "unrolled"]),
+    help="Folded layers joined by streams; all products at once (small dense networks); or the better one  [auto]",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 
 
@@ -118,11 +123,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Frames x and labels y to check on.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The build directory [build/MODEL].")
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="A plan.toml to use, e.g. an edited one.")
-@click.option(
-    "--style",
-    type=click.Choice(["stream", "unrolled", "auto"]),
-    help="Folded layers joined by streams [default], all products at once (small dense networks), or the cheaper one.",
-)
+@_style
 @click.option(
     "--hls",
     "dialect",
@@ -281,6 +282,7 @@ def _console(*, quiet: bool) -> Any:
 @_goal_options
 @_input_type
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="Check and price this plan instead.")
+@_style
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan, for flow build --plan.")
 @click.option("--pareto", is_flag=True, help="Show the cheapest design for each of many frame rates.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="With --pareto: a picture (.png, .svg).")
@@ -292,6 +294,7 @@ def plan(
     clock: float | None,
     input_type: str | None,
     plan: Path | None,
+    style: Literal["stream", "unrolled", "auto"] | None,
     out: Path | None,
     pareto: bool,
     plot: Path | None,
@@ -304,14 +307,14 @@ def plan(
 
     goals = _goals(**wishes)
     if pareto:
-        _check_trade_off(goals, plan, out)
+        _check_trade_off(goals, plan, out, style)
         _trade_off(model, board, clock, goals, input_type, plot, as_json=as_json)
         return
     if plot is not None:
         from flow.errors import OptionError
 
         raise OptionError("--plot draws a trade-off", "add --pareto")
-    result = make(model, board=board, clock=clock, goals=goals, input_type=input_type, given=plan, out=out)
+    result = make(model, board=board, clock=clock, goals=goals, input_type=input_type, given=plan, out=out, style=style)
     if as_json:
         click.echo(json.dumps(plan_to_json(result), indent=2))
         return
@@ -321,8 +324,11 @@ def plan(
         console.print(f"written to {out}", highlight=False, markup=False)
 
 
-def _check_trade_off(goals: "Goals | None", plan: Path | None, out: Path | None) -> None:
+def _check_trade_off(goals: "Goals | None", plan: Path | None, out: Path | None, style: str | None) -> None:
     from flow.errors import OptionError
+
+    if style not in (None, "stream"):
+        raise OptionError("--pareto shows foldings, which only the stream style has", "leave --style out")
 
     if plan is not None or out is not None:
         raise OptionError("--pareto is about many plans", "leave --plan and --out out")

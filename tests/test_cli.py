@@ -289,10 +289,9 @@ def test_frame_rate_that_no_board_meets(here):
 
 
 def test_frame_rate_that_a_larger_board_meets(here):
-    message = build_refused("--target-fps", "25e6")
-    assert message.endswith("; ultra96-v2 would meet it: --board ultra96-v2")
-    board = ("--board", "ultra96-v2")
-    assert flow("build", "tiny.onnx", "--no-csim", "-q", "--target-fps", "25e6", *board).exit_code == 0
+    goal = ("--style", "stream", "--target-fps", "25e6")
+    assert build_refused(*goal).endswith("; ultra96-v2 would meet it: --board ultra96-v2")
+    assert flow("build", "tiny.onnx", "--no-csim", "-q", *goal, "--board", "ultra96-v2").exit_code == 0
 
 
 def test_frame_rate_advised_is_met(here):
@@ -631,7 +630,7 @@ def plan_refused(*arguments):
 
 def test_plan_prints_a_table_and_writes_nothing(here):
     before = listing(here)
-    result = flow("plan", "tiny.onnx")
+    result = flow("plan", "tiny.onnx", "--style", "stream")
     assert result.exit_code == 0, result.output
     assert listing(here) == before
     assert "a frame every 5 cycles, 20,000,000 frames/s; slowest: " in result.stdout
@@ -653,7 +652,7 @@ def test_plan_prints_a_table_and_writes_nothing(here):
 
 
 def test_plan_as_json_and_as_a_file_for_the_build(here):
-    result = flow("plan", "tiny.onnx", "--target-fps", "1e7", "--out", "wanted.toml", "--json")
+    result = flow("plan", "tiny.onnx", "--style", "stream", "--target-fps", "1e7", "--out", "wanted.toml", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["optimal"] is True
@@ -678,10 +677,21 @@ def test_build_takes_the_goals_of_a_plan(here):
 
 def test_cheaper_plans_are_slower(here):
     fast, cheap = (
-        json.loads(flow("plan", "tiny.onnx", "--json", goal).stdout) for goal in ("--max-fps", "--min-resources")
+        json.loads(flow("plan", "tiny.onnx", "--style", "stream", "--json", goal).stdout)
+        for goal in ("--max-fps", "--min-resources")
     )
     assert fast["fps"] > cheap["fps"]
     assert fast["cost"] > cheap["cost"]
+
+
+def test_unless_told_the_better_style_is_planned(here):
+    styles = ("stream", "unrolled", "auto")
+    for goal, worth in (("--max-fps", lambda p: (p["interval"], p["cost"])), ("--min-resources", lambda p: p["cost"])):
+        found = {s: json.loads(flow("plan", "tiny.onnx", "--json", "--style", s, goal).stdout) for s in styles}
+        assert worth(found["auto"]) == min(worth(found["stream"]), worth(found["unrolled"]))
+        untold = json.loads(flow("plan", "tiny.onnx", "--json", goal).stdout)
+        assert {**untold, "seconds": 0} == {**found["auto"], "seconds": 0}
+    assert plan_refused("--pareto", "--style", "unrolled").startswith("--pareto shows foldings")
 
 
 def test_trade_off(here):
@@ -970,7 +980,16 @@ def built(tmp_path_factory):
     onnx.save(tiny_model(), folder / "tiny.onnx")
     rng = np.random.default_rng(5)
     np.savez(folder / "data.npz", x=rng.integers(-8, 8, (50, 4)), y=rng.integers(0, 3, 50))
-    arguments = ("build", folder / "tiny.onnx", "--input-type", "i4", "--data", folder / "data.npz")
+    arguments = (
+        "build",
+        folder / "tiny.onnx",
+        "--style",
+        "stream",
+        "--input-type",
+        "i4",
+        "--data",
+        folder / "data.npz",
+    )
     result = flow(*arguments, "--out", folder / "first")
     assert result.exit_code == 0
     return folder, arguments, result.stdout

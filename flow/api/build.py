@@ -94,7 +94,7 @@ def build(
         data: An .npz file with ``x`` and, if there are labels, ``y``.
         out: The build directory; None for ``build/<name of the model>``.
         plan: A plan file to use instead of searching for one.
-        style: ``stream``, ``unrolled``, or ``auto`` for the cheaper one; None for the plan's, else ``stream``.
+        style: ``stream``, ``unrolled``, or ``auto`` for the better one; None for the plan's, else ``auto``.
         dialect: Whose pragmas: ``vitis`` (2021.2 and later), ``vitis2020`` (2020.2, 2021.1) or ``vivado`` (Vivado HLS).
         csim: Whether to compile and run the C++.
         observe: Is shown every graph on the way.

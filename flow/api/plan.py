@@ -36,6 +36,7 @@ def plan(
     input_type: str | None = None,
     given: str | Path | None = None,
     out: str | Path | None = None,
+    style: StyleChoice | None = None,
 ) -> PlanResult:
     """Plans a design; nothing is emitted.
 
@@ -47,6 +48,7 @@ def plan(
         input_type: How the input arrives; None for the model's own quantiser.
         given: A plan file to check and price instead of searching for one.
         out: Where the plan is written to, as a file that ``flow build --plan`` takes; None for nowhere.
+        style: ``stream``, ``unrolled``, or ``auto`` for the better one; None for the given plan's, else ``auto``.
 
     Raises:
         FlowError: With one clear message, whatever the user can mend.
@@ -57,7 +59,7 @@ def plan(
     layers = layers_of(compiled.graph)
     start = time.perf_counter()
     labels = layer_labels(layers, compiled.imported)
-    folding, design, names, timing = planned(layers, labels, target, clock, goals, given)
+    folding, design, names, timing = planned(layers, labels, target, clock, goals, given, style)
     seconds = time.perf_counter() - start
     if out is not None:
         try:
@@ -76,7 +78,7 @@ def trade_off(
     goals: Goals | None = None,
     input_type: str | None = None,
 ) -> tuple[Point, ...]:
-    """The cheapest design for each of some frame rates, the fastest first.
+    """The cheapest design in the stream style for each of some frame rates, the fastest first.
 
     Args:
         model: A QONNX file.
@@ -125,7 +127,7 @@ def planned(
         FlowError: There is none, or the given one is wrong.
     """
     if given is None:
-        return _searched(layers, labels, board, checked_clock(clock, board), goals or Goals(), style or "stream")
+        return _searched(layers, labels, board, checked_clock(clock, board), goals or Goals(), style or "auto")
     plan = _given(layers, board, clock, goals, Path(given), style)
     design, names, timing = _timed(layers, labels, board, plan, None)
     total = resources_of(design, board).total

@@ -22,7 +22,7 @@ StyleChoice: TypeAlias = Literal["stream", "unrolled", "auto"]
 
 
 def plan_for(
-    layers: tuple[Layer, ...], board: Board, clock_mhz: float, goals: Goals | None = None, style: StyleChoice = "stream"
+    layers: tuple[Layer, ...], board: Board, clock_mhz: float, goals: Goals | None = None, style: StyleChoice = "auto"
 ) -> Folding:
     """The plan in a style; ``auto``: the faster one where speed counts most, else the cheaper one.
 
