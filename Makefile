@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.runtime
-	$(BIN)/flow build examples/digits_mlp/digits_mlp.onnx --board pynq-z2 \
+	$(BIN)/flow build examples/digits_mlp/digits_mlp.onnx --board pynq-z2 --style stream \
 	    --data examples/digits_mlp/samples.npz --out build/digits_mlp
 
 test: $(VENV)/.dev
