@@ -24,9 +24,8 @@ with warnings.catch_warnings():
 from flow.errors import OptionError
 from flow.quant.layers import (
     QuantLayer,
-    activation_bits,
     activations,
-    set_activation_bits,
+    renew_quantizer,
     set_weight_bits,
     weight_bits,
     weight_layers,
@@ -122,7 +121,7 @@ def fold_norms(model: nn.Module) -> None:
     nodes = [node for node in _traced(model).graph.nodes if node.op == "call_module"]
     with _float_weights(model):
         for node in nodes:
-            norm, source = model.get_submodule(node.target), node.args[0]
+            norm, source = model.get_submodule(node.target), node.all_input_nodes[0]
             if not isinstance(norm, _NORMS) or source.op != "call_module" or len(source.users) > 1:
                 continue
             layer = model.get_submodule(source.target)
@@ -167,9 +166,9 @@ def _traced(model: nn.Module) -> fx.GraphModule:
 
 @contextmanager
 def _float_weights(model: nn.Module) -> Iterator[None]:
-    """Takes the quantisers of weights away for a time: Brevitas makes one anew whenever its weight is replaced.
+    """Takes the quantisers of weights away for a time.
 
-    That takes longer than all the rest, and forgets the width that was set.
+    Brevitas makes one anew whenever its weight is replaced, and forgets the width that was set.
     """
     proxies = [(layer, layer.weight_quant) for layer in weight_layers(model).values()]
     for layer, _ in proxies:
@@ -186,12 +185,9 @@ def _float_weights(model: nn.Module) -> Iterator[None]:
 
 def calibrate(model: nn.Module, x: Tensor) -> None:
     """Gives every activation the scale that its statistics over ``x`` ask for, in the float network."""
-    for name, proxy in activations(model).items():
+    for proxy in activations(model).values():
         if _has_steps(proxy):
-            bits = int(activation_bits(proxy))
-            proxy.init_tensor_quant()  # forgets what training has seen
-            proxy.to(x.device)
-            set_activation_bits(proxy, bits, name)
+            renew_quantizer(proxy)
     with torch.no_grad(), calibration_mode(model):
         model(x)
 

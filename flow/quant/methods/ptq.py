@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     from brevitas.quant.base import MSESymmetricScale
 
 from flow.errors import OptionError
-from flow.quant.layers import set_weight_bits, weight_bits, weight_layers
+from flow.quant.layers import renew_quantizer, set_weight_bits, weight_layers
 from flow.quant.methods.floating import float_copy
 from flow.quant.methods.post_training import AT_ONCE, PostTraining
 from flow.quant.methods.search import CHOICES, Problem, described
@@ -105,14 +105,7 @@ class Ptq(PostTraining):
 
 def search_scale(layer: Any) -> None:
     """Gives a layer's weights the fixed scale with the least squared error, on the grid that they have."""
-    proxy = layer.weight_quant
-
-    class Searched(MSESymmetricScale, proxy.quant_injector):  # type: ignore[name-defined]
-        bit_width = int(weight_bits(layer))
-
-    proxy.quant_injector = Searched
-    proxy.init_tensor_quant()
-    proxy.to(layer.weight.device)
+    renew_quantizer(layer.weight_quant, MSESymmetricScale)
     with torch.no_grad():
         layer.quant_weight()  # Brevitas searches at the first use
 
