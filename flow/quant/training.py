@@ -26,7 +26,7 @@ from flow.quant import data, models
 from flow.quant.budget import Budget
 from flow.quant.layers import average_bits, load_state, state_of
 from flow.quant.methods import METHODS, Method, Task
-from flow.quant.plots import draw
+from flow.quant.plots import draw, draw_sensitivity
 from flow.quant.qonnx import export
 from flow.quant.recipe import Recipe, read_recipe
 
@@ -166,6 +166,8 @@ def train(
     _write(folder / "widths.json", json.dumps(_widths(method), indent=2) + "\n")
     for name, rows in method.tables().items():
         _write_table(folder / f"{name}.csv", rows)
+        if name == "sensitivity":
+            pictures += draw_sensitivity(rows, folder)
     file = export(model, folder / "model.onnx", source.test_x[:CHECKED_FRAMES])
     if budget is not None:
         budget.check(file, folder / "plan.toml")
