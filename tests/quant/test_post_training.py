@@ -131,6 +131,17 @@ def test_equalising_undoes_what_a_scaling_of_channels_spoils(trained):
     assert mended < spoilt / 10
 
 
+def test_calibration_forgets_what_training_has_seen(trained, calibrated):
+    network = copy.deepcopy(trained)
+    network[0].train()(100 * X[:64])
+    calibrate(network.eval(), SOME.x)
+    scale = float(network[0].act_quant.scale())
+    assert scale == float(calibrated[0].act_quant.scale())
+    # the kit's range is the 99th percentile of magnitudes, here of a signed integer of 8 bits
+    percentile = float(np.quantile(SOME.x.abs().numpy(), 0.99, method="nearest"))
+    assert scale * 128 == pytest.approx(percentile, rel=1e-6)  # float32
+
+
 def test_biases_make_up_for_the_mean(trained):
     without, corrected = (
         after(Ptq(3, correct=False, rounding="nearest"), trained),
@@ -407,6 +418,13 @@ def test_networks_that_cannot_be():
         after(Ptq(), Deciding())
     with pytest.raises(OptionError, match=r"1\.0 cannot have 1 bits"):
         after(Ptq(), model(weight_bits=1))
+    with pytest.raises(OptionError, match=r"the activation 1\.2 cannot have 1 bits"):
+        after(Ptq(), model(act_bits=1))
+    shared = model(hidden=(64, 64))
+    shared[2][0].weight_quant = shared[1][0].weight_quant
+    shared[1][0].weight_quant.add_tracked_module(shared[2][0])
+    with pytest.raises(OptionError, match=r"1\.0 shares its quantiser"):
+        after(Ptq(), shared)
     rebuilt = Task(X, X, nn.functional.mse_loss)
     with pytest.raises(OptionError, match="task has no classes"):
         Damage(model(), rebuilt, "kl")

@@ -9,7 +9,6 @@ abstract), as far as Brevitas has the parts: norms are folded into weights, rang
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,8 +23,10 @@ with warnings.catch_warnings():
 from flow.errors import OptionError
 from flow.quant.layers import (
     QuantLayer,
+    activation_bits,
     activations,
     renew_quantizer,
+    set_activation_bits,
     set_weight_bits,
     weight_bits,
     weight_layers,
@@ -74,11 +75,14 @@ class PostTraining(Method):
         """Sets the widths, and switches all quantisers off.
 
         Raises:
-            OptionError: A layer's weights are no integers of two bits or more, or share a quantiser with others.
+            OptionError: Weights or activations are no integers of two bits or more (in float a sign is nothing), or
+                layers share a quantiser.
         """
         self.seen()
         self.given.prepare(model, example, steps)
         super().prepare(model, example, steps)
+        for name, proxy in activations(model).items():
+            set_activation_bits(proxy, int(activation_bits(proxy)), name)
         for name, layer in self.layers.items():
             set_weight_bits(layer, int(weight_bits(layer)), name)
             if len(layer.weight_quant.tracked_module_list) > 1:
@@ -142,8 +146,8 @@ def equalise_ranges(model: nn.Module) -> None:
     traced = _traced(model)  # has containers of its own, but the layers are the model's
     for name in activations(model):
         kind = {qnn.QuantReLU: nn.ReLU, qnn.QuantIdentity: nn.Identity}.get(type(model.get_submodule(name)))
-        if kind is not None and _has_steps(model.get_submodule(name).act_quant):
-            traced.set_submodule(name, kind())  # not for a sign, which no factor passes through
+        if kind is not None:
+            traced.set_submodule(name, kind())
     with _float_weights(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on optional packages
         EqualizeGraph().apply(traced)
@@ -186,8 +190,7 @@ def _float_weights(model: nn.Module) -> Iterator[None]:
 def calibrate(model: nn.Module, x: Tensor) -> None:
     """Gives every activation the scale that its statistics over ``x`` ask for, in the float network."""
     for proxy in activations(model).values():
-        if _has_steps(proxy):
-            renew_quantizer(proxy)
+        renew_quantizer(proxy)
     with torch.no_grad(), calibration_mode(model):
         model(x)
 
@@ -197,8 +200,3 @@ def correct_biases(model: nn.Module, x: Tensor) -> None:
     with torch.no_grad(), bias_correction_mode(model):
         for part in x.split(AT_ONCE):
             model(part)
-
-
-def _has_steps(proxy: Any) -> bool:
-    """Whether an activation is an integer of some bits, and not a sign."""
-    return hasattr(proxy.fused_activation_quant_proxy.tensor_quant, "msb_clamp_bit_width_impl")
