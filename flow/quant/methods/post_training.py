@@ -144,8 +144,8 @@ def equalise_ranges(model: nn.Module) -> None:
         OptionError: The network cannot be traced.
     """
     traced = _traced(model)  # has containers of its own, but the layers are the model's
-    for name in activations(model):
-        kind = {qnn.QuantReLU: nn.ReLU, qnn.QuantIdentity: nn.Identity}.get(type(model.get_submodule(name)))
+    for name in activations(traced):
+        kind = {qnn.QuantReLU: nn.ReLU, qnn.QuantIdentity: nn.Identity}.get(type(traced.get_submodule(name)))
         if kind is not None:
             traced.set_submodule(name, kind())
     with _float_weights(model), warnings.catch_warnings():
