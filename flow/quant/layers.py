@@ -29,6 +29,7 @@ __all__ = [
     "average_bits",
     "grid_position",
     "load_state",
+    "renew_quantizer",
     "replace_activation_quantizer",
     "replace_weight_quantizer",
     "round_ste",
@@ -135,6 +136,23 @@ def replace_weight_quantizer(layer: Any, quantizer: nn.Module) -> None:
 def replace_activation_quantizer(proxy: Any, quantizer: nn.Module) -> None:
     """The same for an activation; whether it is signed and narrow stays."""
     proxy.fused_activation_quant_proxy.tensor_quant = quantizer
+
+
+def renew_quantizer(proxy: Any, *bases: type) -> None:
+    """Has Brevitas make a quantiser anew, without what it has learned or seen, as wide as it is now.
+
+    The recipe that it is made from still names the layer that a copied layer was copied from; here it is told the copy.
+
+    Args:
+        proxy: Of a weight or an activation.
+        bases: Brevitas' injectors, whose choices go before those of the recipe.
+    """
+    device, bits = proxy.scale().device, int(proxy.bit_width())
+    kind = type("Renewed", (*bases, proxy.quant_injector), {"bit_width": bits})
+    proxy.quant_injector = kind.let(proxy_module=proxy)  # type: ignore[attr-defined]
+    proxy.update_tracked_modules()
+    proxy.init_tensor_quant()
+    proxy.to(device)
 
 
 def grid_position(layer: Any) -> Tensor:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run in pictures: loss, accuracy, the widths of the layers over time, and accuracy against cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flow.errors import OutputError
 
 Rows = Sequence[Mapping[str, float]]
+Table = Sequence[Mapping[str, Any]]
 
 _COSTS = ("cost:lut", "cost:bit_operations", "cost:effective_bit_operations", "cost:weight_bits", "average_bits")
 """What accuracy is drawn against: the first of these that a run has counted."""
@@ -33,15 +34,35 @@ def draw(rows: Rows, folder: Path) -> tuple[Path, ...]:
     Raises:
         OutputError: One cannot be written.
     """
+    return _drawn({"loss": _loss, "score": _score, "bits": _bits, "cost": _cost}, rows, folder)
+
+
+def draw_sensitivity(table: Table, folder: Path) -> tuple[Path, ...]:
+    """Draws what a network loses at each width of each layer as sensitivity.png; nothing without matplotlib.
+
+    Args:
+        table: The lines of sensitivity.csv.
+        folder: Where the picture goes.
+
+    Returns:
+        The picture.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    return _drawn({"sensitivity": _sensitivity}, table, folder)
+
+
+def _drawn(pictures: Mapping[str, Callable[[Any, Any], None]], held: Table, folder: Path) -> tuple[Path, ...]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return ()
     drawn = []
-    for name, fill in (("loss", _loss), ("score", _score), ("bits", _bits), ("cost", _cost)):
+    for name, fill in pictures.items():
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        fill(axes, rows)
+        fill(axes, held)
         axes.grid(alpha=0.3)
         drawn.append(folder / f"{name}.png")
         try:
@@ -83,6 +104,18 @@ def _cost(axes: Any, rows: Rows) -> None:
     axes.figure.colorbar(points, label="epoch")
     what = cost.removeprefix("cost:").replace("_", " ")
     axes.set(xlabel=_LABELS.get(cost, "LUTs, planned" if what == "lut" else what), ylabel=_LABELS[score])
+
+
+def _sensitivity(axes: Any, table: Table) -> None:
+    """A line for each layer among the others as they were found; dotted with the others at their highest width."""
+    layers = list(dict.fromkeys(row["layer"] for row in table))
+    for number, layer in enumerate(layers):
+        own = [row for row in table if row["layer"] == layer]
+        for column, style in (("among", "-"), ("alone", ":")):
+            label = layer if column == "among" else None
+            axes.plot(_column(own, "bits"), _column(own, column), f"C{number % 10}{style}", marker=".", label=label)
+    axes.set(xlabel="bits of the weights of a layer", ylabel="what the network loses (dotted: by it alone)")
+    axes.legend(fontsize="small", ncols=1 + len(layers) // 10)
 
 
 def _column(rows: Rows, name: str) -> list[float]:

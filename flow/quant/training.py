@@ -11,7 +11,7 @@ import json
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from flow.quant import data, models
 from flow.quant.budget import Budget
 from flow.quant.layers import average_bits, load_state, state_of
 from flow.quant.methods import METHODS, Method, Task
-from flow.quant.plots import draw
+from flow.quant.plots import draw, draw_sensitivity
 from flow.quant.qonnx import export
 from flow.quant.recipe import Recipe, read_recipe
 
@@ -164,6 +164,10 @@ def train(
     pictures = draw(run.rows, folder)
     method.finalize()
     _write(folder / "widths.json", json.dumps(_widths(method), indent=2) + "\n")
+    for name, rows in method.tables().items():
+        _write_table(folder / f"{name}.csv", rows)
+        if name == "sensitivity":
+            pictures += draw_sensitivity(rows, folder)
     file = export(model, folder / "model.onnx", source.test_x[:CHECKED_FRAMES])
     if budget is not None:
         budget.check(file, folder / "plan.toml")
@@ -317,11 +321,16 @@ def _end_epoch(run: _Run, recipe: Recipe, source: data.Dataset, folder: Path) ->
     row |= {f"bits:{name}": float(w.detach().mean()) for name, w in run.method.widths().items()}
     run.rows.append(row)
     run.total, run.right, run.seen = 0.0, 0, 0
+    _write_table(folder / "metrics.csv", run.rows)
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """As CSV; the columns are those of the last line."""
     table = io.StringIO()
-    writer = csv.DictWriter(table, list(row), lineterminator="\n")
+    writer = csv.DictWriter(table, list(rows[-1]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(run.rows)
-    _write(folder / "metrics.csv", table.getvalue())
+    writer.writerows(rows)
+    _write(path, table.getvalue())
 
 
 def _widths(method: Method) -> dict[str, Any]:

@@ -28,6 +28,9 @@ OPTIONS = {
     "releq": "choices = [3, 5]\nevaluations = 4\ntune = 2",
     "dcq": "sections = 2",
     "po2": "",
+    "sensitivity": "choices = [3, 5]\nbudget = 4\nevaluations = 2\ntune = 2",
+    "ptq": 'rounding = "learned"\nsteps = 5\nframes = 64',
+    "ptilmpq": "frames = 64",
 }
 
 
@@ -45,7 +48,8 @@ def test_a_run_in_two_parts(tmp_path, name):
     parts = train(recipe, tmp_path / "parts")
     assert whole.finished
     assert parts.finished
-    for file in ("metrics.csv", "widths.json", "model.onnx"):
+    tables = ["sensitivity.csv", "interactions.csv"] if name == "sensitivity" else []
+    for file in ("metrics.csv", "widths.json", "model.onnx", *tables):
         assert (whole.folder / file).read_bytes() == (parts.folder / file).read_bytes(), file
     layers = json.loads((whole.folder / "widths.json").read_text())["layers"]
     if name == "hgq":

@@ -26,7 +26,10 @@ STEPS = 240
 X, Y = (torch.from_numpy(a) for a in ((load_digits().data / 16).astype(np.float32), load_digits().target))
 HELD_OUT = slice(1500, None)
 SEARCH = {"choices": [2, 4], "evaluations": 8, "tune": 2}
-QUICK = dict.fromkeys(("greedy", "random", "exhaustive", "ilp", "releq"), SEARCH)
+QUICK = {
+    **dict.fromkeys(("greedy", "random", "exhaustive", "ilp", "releq"), SEARCH),
+    "sensitivity": {**SEARCH, "evaluations": 9},
+}
 """Options of methods that would take too long without."""
 TASK = Task(X[:1500], Y[:1500], nn.functional.cross_entropy)
 

@@ -14,7 +14,7 @@ ROWS = [
 ]
 
 
-def figures(monkeypatch, rows, tmp_path):
+def figures(monkeypatch, rows, tmp_path, draw=plots.draw):
     """The axes of each picture, by its name."""
     from matplotlib.figure import Figure
 
@@ -25,7 +25,7 @@ def figures(monkeypatch, rows, tmp_path):
         save(self, path, **options)
 
     monkeypatch.setattr(Figure, "savefig", saved)
-    paths = plots.draw(rows, tmp_path)
+    paths = draw(rows, tmp_path)
     assert [path.stem for path in paths] == list(kept)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     return kept
@@ -54,6 +54,19 @@ def test_cost_is_that_of_the_budget_and_errors_are_no_per_cent(monkeypatch, tmp_
     axes = figures(monkeypatch, rows, tmp_path)
     assert axes["cost"].get_xlabel() == "LUTs, planned"
     assert axes["cost"].collections[0].get_offsets().tolist() == [[100 * e, 0.5] for e in range(1, 6)]
+
+
+def test_sensitivities(monkeypatch, tmp_path):
+    table = [
+        {"layer": f"l{n}", "bits": bits, "alone": 1.0 / bits, "among": n + 2.0 / bits}
+        for n in (0, 1)
+        for bits in (2, 4)
+    ]
+    axes = figures(monkeypatch, table, tmp_path, plots.draw_sensitivity)
+    assert list(axes) == ["sensitivity"]
+    lines = [(line.get_linestyle(), line.get_ydata().tolist()) for line in axes["sensitivity"].lines]
+    assert lines == [("-", [1, 0.5]), (":", [0.5, 0.25]), ("-", [2, 1.5]), (":", [0.5, 0.25])]
+    assert [text.get_text() for text in axes["sensitivity"].get_legend().get_texts()] == ["l0", "l1"]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

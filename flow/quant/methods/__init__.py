@@ -12,8 +12,11 @@ from flow.quant.methods.grids import Dorefa, Wrpn
 from flow.quant.methods.hgq import Hgq
 from flow.quant.methods.ilp import Ilp
 from flow.quant.methods.po2 import Po2
+from flow.quant.methods.ptilmpq import Ptilmpq
+from flow.quant.methods.ptq import Ptq
 from flow.quant.methods.random_search import Random
 from flow.quant.methods.releq import Releq
+from flow.quant.methods.sensitivity import Sensitivity
 from flow.quant.methods.sinareq import Sinareq
 from flow.quant.methods.sinreq import Sinreq
 from flow.quant.methods.uniform import Uniform
@@ -35,7 +38,10 @@ METHODS: dict[str, type[Method]] = {
     "exhaustive": Exhaustive,
     "ilp": Ilp,
     "releq": Releq,
+    "sensitivity": Sensitivity,
     "dcq": Dcq,
     "po2": Po2,
     "bitat": Bitat,
+    "ptq": Ptq,
+    "ptilmpq": Ptilmpq,
 }

@@ -27,6 +27,9 @@ from torch import Tensor, nn
 from flow.errors import OptionError
 from flow.quant.layers import weight_bits, weight_layers
 
+Rows = list[dict[str, str | int | float]]
+"""A table, a dictionary for each line."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -41,6 +44,11 @@ class Task:
     x: Tensor
     y: Tensor
     loss: Callable[[Tensor, Tensor], Tensor]
+
+    def some(self, count: int) -> "Task":
+        """So many frames, from the whole of them; all where there are no more."""
+        chosen = torch.linspace(0, len(self.x) - 1, min(count, len(self.x)), device=self.x.device).round().long()
+        return Task(self.x[chosen], self.y[chosen], self.loss)
 
     def score(self, output: Tensor, y: Tensor) -> float:
         """From 0 to 1: the share of right answers; for a task without classes exp(-loss)."""
@@ -127,6 +135,10 @@ class Method:
 
     def metrics(self) -> dict[str, float]:
         """What the method wants to see in the log, each a number."""
+        return {}
+
+    def tables(self) -> dict[str, Rows]:
+        """What the method measured, after ``finalize``; each becomes a CSV file of that name in the run folder."""
         return {}
 
     def finalize(self) -> None:

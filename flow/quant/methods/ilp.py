@@ -38,9 +38,15 @@ class Ilp(Search):
     def search(self, problem: Problem) -> None:
         """Measures, solves, and scores what was found."""
         losses = self.losses(problem)
-        ladder = np.linspace(problem.choices[0], problem.choices[-1], _RUNGS + 1)[:-1]
-        for budget in ladder.tolist() if problem.budget is None else [problem.budget]:
+        for budget in self.ladder(problem):
             problem.score(allocate(problem, losses, budget))
+
+    def ladder(self, problem: Problem) -> list[float]:
+        """The budgets that are solved for, in bits a weight."""
+        if problem.budget is not None:
+            return [problem.budget]
+        rungs: list[float] = np.linspace(problem.choices[0], problem.choices[-1], _RUNGS + 1).tolist()
+        return rungs[:-1]
 
     def losses(self, problem: Problem) -> Losses:
         """By how much the score falls."""

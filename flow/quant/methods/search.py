@@ -222,7 +222,7 @@ class Search(Method):
         return score
 
     def _problem(self, score: Callable[[Widths], float]) -> Problem:
-        layers = [_described(name, layer) for name, layer in self.layers.items()]
+        layers = [described(name, layer) for name, layer in self.layers.items()]
         return Problem(layers, self.choices, score, self.evaluations, self.budget)
 
 
@@ -239,7 +239,8 @@ def _set(model: nn.Module, method: Method, widths: Widths) -> None:
         set_weight_bits(modules[name], bits, name)
 
 
-def _described(name: str, layer: Any) -> Layer:
+def described(name: str, layer: Any) -> Layer:
+    """What a search may know of it."""
     weight = layer.weight
     channels = int(layer.output_channel_dim)
     kernel = prod(weight.shape[2:])
