@@ -20,7 +20,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ from finn_rows import (
 
 from flow.plan import cost, cost_coefficients
 from flow.plan.cost_coefficients import Coefficients, CostFile, Interval, Kind, ModelError
-from flow.plan.cost_fit import Pairs, factor, line_fit, positive_fit, ratio, smape, within
+from flow.plan.cost_fit import Pairs, factor, features, line_fit, positive_fit, ratio, smape, within
 from flow.plan.cost_interval import bounds
 from flow.plan.resources import Resources
 
@@ -82,6 +82,12 @@ SHARE = 0.8  # of the blocks that an interval holds
 UNMEASURED = Interval(2, 2, 0, 0)
 """Of blocks that were compared with nothing: a factor of two either way is assumed."""
 DIGITS = 4  # significant ones, of what is written
+HEADING = """\
+# SPDX-License-Identifier: Apache-2.0
+# The numbers of the cost model; cost_coefficients.py says what each one is.
+# origin: architecture (a fact about the device), fitted or measured (by benchmarks/fit_cost.py,
+# which writes this file), assumed (nothing here has measured it).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +164,9 @@ def _fit_resource(
     extra: Sequence[tuple[float, Sequence[float]]],
 ) -> list[float]:
     """One resource of the matrix-vector units: the model's own code gives the features."""
-    constant = np.array([getattr(u.price(base), resource) for u in chosen], float)
-    unit_of = 1e7  # so large that rounding up to whole LUTs does not matter
-    columns = [
-        (np.array([getattr(u.price(replace(base, **{n: unit_of})), resource) for u in chosen]) - constant) / unit_of
-        for n in priors
-    ] + [np.array(column, float) for _, column in extra]
+    prices = [lambda c, u=u: float(getattr(u.price(c), resource)) for u in chosen]
+    constant, model = features(prices, list(priors), base)
+    columns = [*model.T, *(np.array(column, float) for _, column in extra)]
     prior = np.array([*priors.values(), *(value for value, _ in extra)])
     truth = np.array([getattr(u, resource) for u in chosen], float)
     offset = constant + np.array(known, float)
@@ -574,35 +577,10 @@ def _rounded(value: float) -> float:
 
 def render(outcome: Outcome, current: CostFile) -> str:
     """coefficients.toml with the outcome; what is neither fitted nor measured stays as it is."""
-    values = asdict(current.coefficients) | outcome.values
+    values = replace(current.coefficients, **outcome.values)
     sources = current.sources | outcome.sources
-    lines = [
-        "# SPDX-License-Identifier: Apache-2.0",
-        "# The numbers of the cost model; cost_coefficients.py says what each one is.",
-        "# origin: architecture (a fact about the device), fitted or measured (by benchmarks/fit_cost.py,",
-        "# which writes this file), assumed (nothing here has measured it).",
-    ]
-    for field in fields(Coefficients):
-        name = field.name
-        lines += [
-            "",
-            f"[coefficients.{name}]",
-            f"value = {values[name]:g}",
-            f'unit = "{current.units[name]}"',
-            f'origin = "{current.origins[name]}"',
-            f'source = "{sources[name]}"',
-        ]
-    lines += [
-        "",
-        "# Within what factor of their estimates four of five blocks were, of authors whose rows were left out",
-    ]
-    lines.append("# of the fit; 'other' is assumed.")
-    for kind, interval in outcome.intervals.items():
-        lines.append(f"[interval.{kind}]")
-        lines += [*(f"{name} = {value:g}" for name, value in asdict(interval).items()), ""]
-    lines += ["# On designs of authors whose rows were left out of the fit.", "[error]"]
-    lines += [f"{name} = {value:g}" for name, value in asdict(outcome.error).items()]
-    return "\n".join(lines) + "\n"
+    found = replace(current, coefficients=values, sources=sources, intervals=outcome.intervals, error=outcome.error)
+    return cost_coefficients.render(found, HEADING)
 
 
 def main(write: Callable[[str], None] = print) -> None:

@@ -55,6 +55,9 @@ _input_type = click.option(
 _board = click.option(
     "--board", default="pynq-z2", show_default=True, help="A board (see: flow boards), or a .toml file."
 )
+_cost = click.option(
+    "--cost", type=click.Path(path_type=Path), metavar="FILE", help="Coefficients of your own (see: flow calibrate)."
+)
 _clock = click.option("--clock", type=float, metavar="MHZ", help="The clock; the board's default where it is left out.")
 
 
@@ -119,6 +122,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @_model
 @_where
 @_goal_options
+@_cost
 @_input_type
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Frames x and labels y to check on.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The build directory [build/MODEL].")
@@ -160,6 +164,7 @@ def build(
     model: Path,
     board: str,
     clock: float | None,
+    cost: Path | None,
     input_type: str | None,
     data: Path | None,
     out: Path | None,
@@ -185,6 +190,7 @@ def build(
     from rich.text import Text
 
     from flow.api.build import build as run
+    from flow.api.calibrate import prices_from
     from flow.ir.text import print_graph
     from flow.report.schema import to_json
     from flow.report.text import print_report
@@ -199,21 +205,22 @@ def build(
     def progress(line: str) -> None:
         console.print(Text.assemble(("• ", "green"), line))
 
-    result = run(
-        model,
-        board=board,
-        clock=clock,
-        goals=_goals(**wishes),
-        input_type=input_type,
-        data=data,
-        out=out,
-        plan=plan,
-        style=style,
-        dialect=dialect or _dialect_for(programs),  # type: ignore[arg-type]
-        csim=not no_csim,
-        observe=observe,
-        progress=progress,
-    )
+    with prices_from(cost):
+        result = run(
+            model,
+            board=board,
+            clock=clock,
+            goals=_goals(**wishes),
+            input_type=input_type,
+            data=data,
+            out=out,
+            plan=plan,
+            style=style,
+            dialect=dialect or _dialect_for(programs),  # type: ignore[arg-type]
+            csim=not no_csim,
+            observe=observe,
+            progress=progress,
+        )
     print_report(result.report, console)
     console.print(f"written to {result.folder}", highlight=False, markup=False)
     found: dict[str, Any] = {**to_json(result.report), "folder": str(result.folder)}
@@ -280,6 +287,7 @@ def _console(*, quiet: bool) -> Any:
 @_model
 @_where
 @_goal_options
+@_cost
 @_input_type
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="Check and price this plan instead.")
 @_style
@@ -292,6 +300,7 @@ def plan(
     model: Path,
     board: str,
     clock: float | None,
+    cost: Path | None,
     input_type: str | None,
     plan: Path | None,
     style: Literal["stream", "unrolled", "auto"] | None,
@@ -302,19 +311,24 @@ def plan(
     **wishes: Any,
 ) -> None:
     """Show the best plan for MODEL; nothing is built."""
+    from flow.api.calibrate import prices_from
     from flow.api.plan import plan as make
     from flow.report.plan import plan_to_json, print_plan_result
 
     goals = _goals(**wishes)
     if pareto:
         _check_trade_off(goals, plan, out, style)
-        _trade_off(model, board, clock, goals, input_type, plot, as_json=as_json)
+        with prices_from(cost):
+            _trade_off(model, board, clock, goals, input_type, plot, as_json=as_json)
         return
     if plot is not None:
         from flow.errors import OptionError
 
         raise OptionError("--plot draws a trade-off", "add --pareto")
-    result = make(model, board=board, clock=clock, goals=goals, input_type=input_type, given=plan, out=out, style=style)
+    with prices_from(cost):
+        result = make(
+            model, board=board, clock=clock, goals=goals, input_type=input_type, given=plan, out=out, style=style
+        )
     if as_json:
         click.echo(json.dumps(plan_to_json(result), indent=2))
         return
@@ -603,6 +617,36 @@ def _training() -> Callable[..., Any]:
             "pip install torch==2.13.0, then pip install 'flow-fpga[train]'",
         ) from error
     return train
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the coefficients, for --cost FILE.")
+@click.option("--cost", type=click.Path(path_type=Path), metavar="FILE", help="Begin with these, not with flow's own.")
+@click.option(
+    "--board",
+    "own_boards",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE.toml",
+    help="The file of a board of your own that a build is for; many times.",
+)
+@_json
+@_errors_as_messages
+def calibrate(
+    folders: tuple[Path, ...], out: Path | None, cost: Path | None, own_boards: tuple[Path, ...], as_json: bool
+) -> None:
+    """Refit the cost model to your own builds: each DIR was placed and routed with --synth ooc."""
+    from flow.api.calibrate import calibrate as fit
+    from flow.api.calibrate import prices_from
+    from flow.report.calibration import calibration_to_json, print_calibration
+
+    with prices_from(cost):
+        report = fit(folders, own_boards=own_boards, out=out)
+    if as_json:
+        click.echo(json.dumps(calibration_to_json(report), indent=2))
+    else:
+        print_calibration(report, _console(quiet=False))
 
 
 @main.command()

@@ -87,6 +87,14 @@ class PlanFileError(FlowError):
     """A plan file that cannot be read, or that asks for something illegal."""
 
 
+class CostFileError(FlowError):
+    """A file of coefficients of the cost model that cannot be read."""
+
+
+class CalibrationError(FlowError):
+    """Builds that the cost model cannot be refitted to."""
+
+
 class ToolNotFoundError(FlowError):
     """A program that a step needs is not there."""
 

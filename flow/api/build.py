@@ -34,6 +34,7 @@ from flow.ir.text import print_graph
 from flow.ir.types import Ints
 from flow.plan import board as boards
 from flow.plan.board import Board, Family
+from flow.plan.cost_coefficients import cost_file
 from flow.plan.design import Design
 from flow.plan.goals import Goals
 from flow.plan.layers import layers_of
@@ -259,6 +260,7 @@ def _report_files(report: BuildReport, files: FileSet, path: Path, design: Desig
         "model": {"file": path.name, "sha256": _digest(path)},
         "plan": hashlib.sha256(print_plan(design.plan).encode()).hexdigest(),
         "templates": templates_digest(),
+        "cost": cost_file().digest,
         "dialect": dialect,
         "packages": versions,
         "generated": files.digest(),

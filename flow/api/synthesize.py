@@ -67,7 +67,7 @@ def runner_for(
     if jobs < 1:
         raise OptionError(f"{jobs} jobs mean nothing", "give -j a number from 1 on")
     assert result.folder is not None
-    return Runner(result.folder, _project_name(result.folder), TOP, programs, jobs, progress)
+    return Runner(result.folder, project_name(result.folder), TOP, programs, jobs, progress)
 
 
 def synthesize(result: BuildResult, target: Target, runner: Runner) -> SynthesisReport:
@@ -178,7 +178,7 @@ def _text(runner: Runner, relative: str) -> str:
     return (runner.folder / relative).read_text()
 
 
-def _project_name(folder: Path) -> str:
+def project_name(folder: Path) -> str:
     """The name of the HLS project of a build directory."""
     for line in (folder / "scripts" / "config.tcl").read_text().splitlines():
         if line.startswith("set flow_design "):

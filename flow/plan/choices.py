@@ -17,6 +17,7 @@ from flow.ir.types import Bipolar, Ints
 from flow.plan import cost
 from flow.plan import cost_blocks as blocks
 from flow.plan.board import Board
+from flow.plan.cost_coefficients import priced
 from flow.plan.design import Port, port
 from flow.plan.fifo import LEAST_DEPTH
 from flow.plan.layers import Layer
@@ -233,17 +234,17 @@ def _by_width(lanes: Ints, amounts: Callable[[int], Ints]) -> Ints:
     return np.array([amounts(width) for width in widths.tolist()], np.int64)[places]
 
 
-@cache
+@priced
 def _stream(values: int, lanes: int, bits: int) -> Ints:
     return _row(cost.fifo(max(LEAST_DEPTH, -(-values // lanes)), lanes * bits))
 
 
-@cache
+@priced
 def _fork(copies: int, lanes: int, bits: int) -> Ints:
     return _row(blocks.fork(copies, lanes * bits)) + _stream(0, lanes, bits)
 
 
-@cache
+@priced
 def _through_gearbox(held: int, given: int, taken: int, bits: int) -> Ints:
     streams = _stream(0, given, bits) + _stream(held, taken, bits)
     return streams + _row(cost.width_converter(given, taken, bits))

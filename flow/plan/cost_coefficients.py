@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of the cost model, read from coefficients.toml: each with its unit and where it comes from."""
+"""The numbers of the cost model, read from coefficients.toml: each with its unit and where it comes from.
+
+All prices are made with the file that is in use: the one that comes with the program, or, within ``using``, another.
+"""
 
 import functools
+import hashlib
+import json
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
+
+from flow.errors import CostFileError
 
 FILE = Path(__file__).with_name("coefficients.toml")
 
@@ -182,8 +191,36 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnError:
+    """How far the model is from builds of the user's own, which it was refitted to (``flow calibrate``).
+
+    Attributes:
+        builds: How many; each was left out in turn where there are several, else the figures are of the fit itself.
+        blocks: Measured blocks in them.
+        lut_smape: Of LUTs, in percent.
+        lut_ratio: Median of estimate / measured.
+        ff_smape: Of flip-flops, in percent.
+        ff_ratio: Median of estimate / measured.
+    """
+
+    builds: int
+    blocks: int
+    lut_smape: float
+    lut_ratio: float
+    ff_smape: float
+    ff_ratio: float
+
+    def sentence(self, resource: str) -> str:
+        """The error of one resource in words."""
+        smape, ratio = (self.lut_smape, self.lut_ratio) if resource == "lut" else (self.ff_smape, self.ff_ratio)
+        how = "each left out in turn" if self.builds > 1 else "which it was fitted to: of no other build is it known"
+        builds = f"{self.builds} own build{'s' if self.builds > 1 else ''}"
+        return f"SMAPE {smape:g} %, median ratio {ratio:g} on {self.blocks} blocks of {builds}, {how}"
+
+
+@dataclass(frozen=True, slots=True)
 class CostFile:
-    """All of coefficients.toml.
+    """All of coefficients.toml, or of a file like it.
 
     Attributes:
         coefficients: The values.
@@ -191,7 +228,8 @@ class CostFile:
         origins: How each was found, by name.
         sources: The same in words: which rows and how many, or which fact.
         intervals: How far blocks of a kind were from their estimates, by kind.
-        error: How far the model is from what was built.
+        error: How far the model is from what was built, with the coefficients that come with the program.
+        own: How far it is from the user's builds, where it was refitted to them.
     """
 
     coefficients: Coefficients
@@ -200,6 +238,18 @@ class CostFile:
     sources: dict[str, str]
     intervals: dict[Kind, Interval]
     error: ModelError
+    own: OwnError | None = None
+
+    def sentence(self, resource: str) -> str:
+        """The error of one resource in words. What is counted, not fitted, is as it was."""
+        if self.own is not None and resource in ("lut", "ff"):
+            return self.own.sentence(resource)
+        return self.error.sentence(resource)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything in it."""
+        return hashlib.sha256(render(self).encode()).hexdigest()
 
 
 def read(path: Path) -> CostFile:
@@ -210,15 +260,20 @@ def read(path: Path) -> CostFile:
     """
     data = tomllib.loads(path.read_text())
     names = [f.name for f in fields(Coefficients)]
-    entries = data.get("coefficients", {})
-    problems = _wrong_keys(data, ["coefficients", "interval", "error"], "the file")
-    problems += _wrong_keys(entries, names, "coefficients")
-    problems += _wrong_keys(data.get("error", {}), [f.name for f in fields(ModelError)], "error")
-    for name in names:
-        problems += _wrong_entry(name, entries.get(name, {}))
-    problems += _wrong_keys(data.get("interval", {}), list(get_args(Kind)), "interval")
-    for kind, interval in data.get("interval", {}).items():
-        problems += _wrong_keys(interval, [f.name for f in fields(Interval)], f"interval.{kind}")
+    tables: dict[str, Any] = {name: data[name] for name in (*_TABLES, "own") if name in data}
+    problems = _not_tables(tables)
+    if not problems:
+        entries, intervals, error = (tables.get(name, {}) for name in ("coefficients", "interval", "error"))
+        problems = _wrong_keys({n: t for n, t in data.items() if n != "own"}, _TABLES, "the file")
+        problems += _wrong_keys(entries, names, "coefficients")
+        problems += _wrong_numbers(error, ModelError, "error")
+        for name in names:
+            problems += _wrong_entry(name, entries.get(name, {}))
+        problems += _wrong_keys(intervals, list(get_args(Kind)), "interval")
+        for kind, interval in intervals.items():
+            problems += _wrong_numbers(interval, Interval, f"interval.{kind}")
+        if "own" in tables:
+            problems += _wrong_numbers(tables["own"], OwnError, "own")
     if problems:
         raise ValueError(f"{path.name} is not complete:\n" + "\n".join(f"  - {p}" for p in problems))
     return CostFile(
@@ -226,25 +281,134 @@ def read(path: Path) -> CostFile:
         units={name: entries[name]["unit"] for name in names},
         origins={name: entries[name]["origin"] for name in names},
         sources={name: entries[name]["source"] for name in names},
-        intervals={kind: Interval(**found) for kind, found in data["interval"].items()},
-        error=ModelError(**data["error"]),
+        intervals={kind: Interval(**found) for kind, found in intervals.items()},
+        error=ModelError(**error),
+        own=OwnError(**tables["own"]) if "own" in tables else None,
     )
 
 
+def load(path: Path) -> CostFile:
+    """Reads a file that the user names.
+
+    Raises:
+        CostFileError: It cannot be read, or is not complete.
+    """
+    remedy = "flow calibrate DIR... --out FILE writes such a file"
+    try:
+        return read(path)
+    except OSError as error:
+        raise CostFileError(f"{path}: {error.strerror}", remedy) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CostFileError(f"{path} is not TOML: {error}", remedy) from error
+    except ValueError as error:
+        raise CostFileError(str(error), remedy) from error
+
+
+def render(file: CostFile, heading: str = "") -> str:
+    """The text that ``read`` takes; ``heading``: lines of comment in front of it."""
+    lines = [heading] if heading else []
+    for name, value in asdict(file.coefficients).items():
+        lines += [
+            f"[coefficients.{name}]",
+            f"value = {value:g}",
+            f"unit = {_quoted(file.units[name])}",
+            f"origin = {_quoted(file.origins[name])}",
+            f"source = {_quoted(file.sources[name])}",
+            "",
+        ]
+    lines.append(
+        "# Within what factor of their estimates four of five blocks were, of authors whose rows were left out"
+    )
+    lines.append("# of the fit; 'other' is assumed. (Refitted by flow calibrate: of builds in place of authors.)")
+    for kind, interval in file.intervals.items():
+        lines += [f"[interval.{kind}]", *_numbers(interval), ""]
+    lines += ["# On designs of authors whose rows were left out of the fit.", "[error]", *_numbers(file.error)]
+    if file.own is not None:
+        lines += ["", "# On the user's own builds.", "[own]", *_numbers(file.own)]
+    return "\n".join(lines) + "\n"
+
+
+_in_use: list[CostFile] = []
+"""The innermost ``using`` last."""
+_prices: list[Callable[[], None]] = []
+"""What forgets the prices that ``priced`` keeps."""
+F = TypeVar("F", bound=Callable[..., Any])
+
+
 @functools.cache
-def cost_file() -> CostFile:
+def packaged() -> CostFile:
     """The coefficients that come with the program, read at the first use."""
     return read(FILE)
 
 
+def cost_file() -> CostFile:
+    """The coefficients in use."""
+    return _in_use[-1] if _in_use else packaged()
+
+
+@contextmanager
+def using(file: CostFile) -> Iterator[None]:
+    """Prices are made with these coefficients, in all threads, until the end of the block."""
+    _in_use.append(file)
+    _forget()
+    try:
+        yield
+    finally:
+        _in_use.pop()
+        _forget()
+
+
+def priced(function: F) -> F:
+    """Like ``functools.cache``, for what is computed from the coefficients in use."""
+    kept = functools.cache(function)
+    _prices.append(kept.cache_clear)
+    return kept  # type: ignore[return-value]
+
+
+def _forget() -> None:
+    for clear in _prices:
+        clear()
+
+
 def coefficients() -> Coefficients:
-    """The values of the coefficients that come with the program."""
+    """The values of the coefficients in use."""
     return cost_file().coefficients
 
 
 def error_of_model() -> ModelError:
-    """How far estimates made with these coefficients are from what was built."""
+    """How far estimates with the program's own coefficients are from what was built."""
     return cost_file().error
+
+
+_TABLES = ["coefficients", "interval", "error"]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _numbers(values: ModelError | Interval | OwnError) -> list[str]:
+    return [f"{name} = {value:g}" for name, value in asdict(values).items()]
+
+
+def _not_tables(tables: dict[str, Any]) -> list[str]:
+    """The parts of the file that are no tables of what they shall hold."""
+    wrong = [f"{name} is not a table" for name, table in tables.items() if not isinstance(table, dict)]
+    for name in ("coefficients", "interval"):
+        entries = tables.get(name, {})
+        if isinstance(entries, dict):
+            wrong += [f"{name}.{key} is not a table" for key, entry in entries.items() if not isinstance(entry, dict)]
+    return wrong
+
+
+def _wrong_numbers(table: dict[str, Any], of: type, where: str) -> list[str]:
+    """A table that holds the fields of a class, all numbers."""
+    wrong = [f"{where}: {key} = {value!r} is not a number" for key, value in table.items() if not _is_number(value)]
+    return _wrong_keys(table, [f.name for f in fields(of)], where) + wrong
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def _wrong_keys(table: dict[str, Any], expected: list[str], where: str) -> list[str]:
@@ -257,7 +421,7 @@ def _wrong_entry(name: str, entry: dict[str, Any]) -> list[str]:
         return []  # reported as missing
     problems = _wrong_keys(entry, ["value", "unit", "origin", "source"], name)
     value = entry.get("value")
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if not _is_number(value):
         problems.append(f"{name}: value {value!r} is not a number of at least 0")
     if entry.get("origin") not in get_args(Origin):
         problems.append(f"{name}: origin {entry.get('origin')!r} is none of {', '.join(get_args(Origin))}")

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fits coefficients to measured blocks, and measures how far estimates are off; needs scipy (extra ``calibrate``).
+"""Fits coefficients to measured blocks, and measures how far estimates are off.
 
 The cost model is linear in its coefficients, so a fit needs of each measured block only how much each coefficient
 counts in it (its features), and what is known without one (its offset).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from flow.plan.cost_coefficients import Coefficients
 
 Floats = NDArray[np.float64]
 Pairs = Sequence[tuple[float, float]]
@@ -18,6 +21,26 @@ PULL = 0.45
 """Weight of a deviation from the prior by a factor of e, in the same unit as a block's log error."""
 SOFT = 0.2
 """Log error beyond which the loss grows linearly."""
+_LARGE = 1e7  # so large that rounding up to whole LUTs does not matter
+
+
+def features(
+    prices: Sequence[Callable[[Coefficients], float]], names: Sequence[str], base: Coefficients
+) -> tuple[Floats, Floats]:
+    """What the model's own code makes of each coefficient, the others of ``names`` being 0.
+
+    Args:
+        prices: Of each block one resource.
+        names: Coefficients.
+        base: The values of the others.
+
+    Returns:
+        What of each block is known without them, and how much each counts in it: blocks x names.
+    """
+    base = replace(base, **dict.fromkeys(names, 0.0))
+    offset = np.array([price(base) for price in prices], float)
+    columns = [np.array([price(replace(base, **{name: _LARGE})) for price in prices]) for name in names]
+    return offset, (np.stack(columns, 1) - offset[:, None]) / _LARGE
 
 
 def positive_fit(features: Floats, offset: Floats, truth: Floats, prior: Floats, weight: Floats) -> Floats:

@@ -3,7 +3,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from flow.ir.dataflow import (
     ChannelShuffle,
@@ -24,7 +23,7 @@ from flow.ir.types import IntType
 from flow.plan import cost
 from flow.plan import cost_blocks as blocks
 from flow.plan.board import Board
-from flow.plan.cost_coefficients import Kind
+from flow.plan.cost_coefficients import Kind, priced
 from flow.plan.cost_interval import bounds
 from flow.plan.cost_packing import packed_products
 from flow.plan.design import Design
@@ -130,7 +129,7 @@ def _operation(layer: Layer, plan: LayerPlan, board: Board) -> dict[str, Resourc
             return {"move": blocks.move(word_bits), "pixel_buffer": pixel}
 
 
-@cache
+@priced
 def _matrix_vector_terms(config: cost.MatrixVector, dsp: str) -> Mapping[str, Resources]:
     """Once for all layers of a network that are alike, and all forms of their step functions."""
     return cost.matrix_vector(config, dsp)
@@ -192,7 +191,7 @@ def _step_hardware(layer: Layer, plan: LayerPlan) -> cost.StepHardware:
 
 def design_resources(design: Design, board: Board) -> DesignResources:
     """What a design takes, its shell included."""
-    processes = tuple(_process(process, design, board) for process in design.processes)
+    processes = tuple(process_resources(process, design, board) for process in design.processes)
     layers, converters = Resources.zero(), Resources.zero()
     for process, amount in zip(design.processes, processes, strict=True):
         if isinstance(process, LayerProcess):
@@ -228,12 +227,23 @@ def _kinds(layer: Layer, plan: LayerPlan, terms: dict[str, Resources]) -> list[t
     return [("other" if name in unmeasured else "matrix_vector", amount) for name, amount in terms.items()]
 
 
-def _process(process: Process, design: Design, board: Board) -> Resources:
+def process_kind(process: Process, board: Board) -> Kind:
+    """What the estimate of a process was compared with; of a layer: that of most of its LUTs."""
+    if not isinstance(process, LayerProcess):
+        return "converter"
+    luts: dict[Kind, int] = {}
+    for kind, amount in _kinds(process.layer, process.plan, layer_resources(process.layer, process.plan, board)):
+        luts[kind] = luts.get(kind, 0) + amount.lut
+    return max(luts, key=lambda kind: luts[kind], default="other")
+
+
+def process_resources(process: Process, design: Design, board: Board) -> Resources:
+    """What a process takes; a window unit is counted with its layer."""
     match process:
         case LayerProcess():
             return Resources.total(layer_resources(process.layer, process.plan, board).values())
         case WindowProcess():
-            return Resources.zero()  # counted with its layer
+            return Resources.zero()
         case Fork():
             return blocks.fork(process.copies, process.lanes * process.element.bits)
         case Gearbox(role="input"):

@@ -10,7 +10,8 @@ from flow.passes.integerize import IntegerModel
 from flow.passes.integers.encoding import Encoding
 from flow.plan import power
 from flow.plan.board import Board
-from flow.plan.cost import error_of_model, fifo
+from flow.plan.cost import fifo
+from flow.plan.cost_coefficients import cost_file
 from flow.plan.cost_interval import bounds
 from flow.plan.cost_unrolled import error_of_unrolled
 from flow.plan.design import Design, Port, Stream
@@ -168,7 +169,7 @@ def _shape(layer: Layer) -> str:
 
 def _figures(estimate: Resources, low: Resources, high: Resources, design: Design) -> dict[str, Figure]:
     """Each resource; those that are counted, not fitted, have no interval."""
-    sentence = error_of_unrolled if design.plan.style == "unrolled" else error_of_model().sentence
+    sentence = error_of_unrolled if design.plan.style == "unrolled" else cost_file().sentence
     least, most = dict(low.items()), dict(high.items())
     return {
         name: Estimated(amount, COST_MODEL, sentence(name), *((least[name], most[name]) if name in FITTED else ()))
