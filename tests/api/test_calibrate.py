@@ -30,7 +30,7 @@ from flow.plan.processes import WindowProcess
 TESTS = Path(__file__).resolve().parents[1]
 MODEL = TESTS.parent / "examples" / "digits_mlp" / "digits_mlp.onnx"
 REPORT = "hls_work/ooc/routed_hierarchy.rpt"
-TRUTH = {"product_lut": 1.6, "accumulator_lut": 0.7, "control_lut": 1.5, "control_ff": 0.5, "pipeline_ff": 1.8}
+TRUTH = {"product_lut": 1.6, "control_lut": 1.5, "control_ff": 0.5, "pipeline_ff": 1.8}
 """What the vendor's tool makes of them here, in times of the coefficients that come with the program."""
 
 pytestmark = pytest.mark.skipif(shutil.which("tclsh") is None, reason="tclsh is not on PATH (package tcl)")
@@ -117,7 +117,7 @@ def test_builds_that_were_left_out_are_estimated_better(report) -> None:
         assert error.before[0] > 5
         assert error.after[0] < 0.7 * error.before[0]  # the prior pulls, and three builds are few
         assert abs(error.after[1] - 1) < 0.1
-    for name, times in TRUTH.items():  # in the direction of the truth, and not beyond it by much
+    for name, times in TRUTH.items():  # in the direction of the truth
         old, new = result.changed[name]
         assert (new > old) == (times > 1), name
     assert [count.exact for count in result.counts] == [100.0] * len(result.counts)
