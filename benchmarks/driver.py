@@ -62,7 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=20_000)
     frames = parser.parse_args().frames
-    sys.path[:0] = [str(templates() / "driver"), str(ROOT / "tests" / "fake_board"), str(ROOT / "flow" / "emit")]
+    program, stand_in = templates() / "driver", ROOT / "tests" / "fake_board"
+    sys.path[:0] = [str(program), str(program / "pynq"), str(stand_in), str(ROOT / "flow" / "emit")]
     accelerator, board = importlib.import_module("accelerator"), importlib.import_module("pynq").board
     table = Table(title=f"{frames:,} frames, accelerator without a time of its own")
     for name in ("frame", "batch", "frames/s", "ms for 1,000 frames", "MB/s in", "call of one frame, us"):

@@ -34,7 +34,7 @@ def package(folder: str | Path, out: str | Path | None = None) -> Package:
     """Packs the bitstream of a build directory with its driver; the same files give the same bytes.
 
     Args:
-        folder: A build directory with a bitstream (``flow build --synth bitstream``).
+        folder: A build directory with a bitstream (``flow build --synth bitstream``; for an Alveo ``xclbin``).
         out: The archive; None for ``DESIGN.tar.gz`` in the folder.
 
     Raises:
@@ -48,7 +48,7 @@ def package(folder: str | Path, out: str | Path | None = None) -> Package:
     if not (driver / "accelerator.py").is_file():
         raise PackageError(
             f"{board} has no processor that could run a driver: there is nothing to pack",
-            "vivado_scripts/README.md: an Arty A7 is tested over JTAG, an Alveo is loaded by XRT",
+            "vivado_scripts/README.md: an Arty A7 is tested over JTAG",
         )
     paths = {path.relative_to(driver).as_posix(): path for path in sorted(driver.rglob("*")) if path.is_file()}
     paths |= {name: folder / name for name in _BESIDE} | _bitstream(folder, design)
@@ -105,18 +105,21 @@ def _described(folder: Path) -> dict[str, object]:
 
 
 def _bitstream(folder: Path, design: str) -> dict[str, Path]:
-    """The bitstream and its description; they must be those that the last step left."""
-    remedy = "flow build MODEL --synth bitstream"
+    """What is loaded: a bitstream and its description, or an .xclbin; they must be those that the last step left."""
+    target, step, suffixes = "bitstream", "system_build", ["bit", "hwh"]
+    if (folder / "scripts/link.cfg").is_file():
+        target, step, suffixes = "xclbin", "link", ["xclbin"]
+    remedy = f"flow build MODEL --synth {target}"
     found = {}
     try:
-        record = json.loads((folder / "hls_work/steps/system_build.json").read_text())
-        for suffix in ("bit", "hwh"):
-            path = f"hls_work/bitstream/{design}.{suffix}"
+        record = json.loads((folder / f"hls_work/steps/{step}.json").read_text())
+        for suffix in suffixes:
+            path = f"hls_work/{target}/{design}.{suffix}"
             found[f"{design}.{suffix}"] = folder / path
             if hashlib.sha256((folder / path).read_bytes()).hexdigest() != record["reports"][path]:
-                raise PackageError(f"{folder / path} is not what the last step of --synth bitstream left", remedy)
+                raise PackageError(f"{folder / path} is not what the last step of --synth {target} left", remedy)
     except (OSError, ValueError, KeyError) as error:
-        raise PackageError(f"{folder} holds no finished bitstream", remedy) from error
+        raise PackageError(f"{folder} holds no finished {target}", remedy) from error
     return found
 
 

@@ -7,17 +7,18 @@ bounds; nothing between a label and its loop; and those of the top function (``r
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flow.emit.fileset import FileSet
-from flow.emit.pragma_rules import FORMS
+from flow.emit.pragma_rules import FORMS, KERNEL_FORMS, Form
 from flow.emit.process_text import Dialect
 from flow.emit.region_rules import Function, region_problems
 
-_FUNCTION = re.compile(r"^(?:template <[^>]*> |static inline )?[\w:<>]+ (\w+)\((.*)\) \{$")
-_PARAMETER = re.compile(r"(?:hls::stream<\w+>&|const [\w:<>]+&?|[\w:<>]+) (\w+)(?:\[\d+\])?(?:, |$)")
-_FOR = re.compile(r"^for \(int (\w+) = 0; \1 < (?:\d+|[A-Z]+); (?:\+\+\1|\1 \+= \d+)\) \{$")
+_FUNCTION = re.compile(r"^(?:template <[^>]*> |static inline |extern \"C\" )?[\w:<>]+ (\w+)\((.*)\) \{$")
+_PARAMETER = re.compile(r"(?:hls::stream<\w+>&|const [\w:<>]+[&*]?|[\w:<>]+\*?) (\w+)(?:\[\d+\])?(?:, |$)")
+_BOUND = r"(?:\d+|[A-Z]+)"
+_KERNEL_BOUND = r"\w+"  # the host says how many frames
 _ARRAY = re.compile(r"^(?:static const )?[\w:<>]+ (\w+)((?:\[\d+\])+)(?: = \{)?;?$")
 _PRAGMA = re.compile(r"^#pragma HLS (\S+) ?(.*)$")
 _STREAM = re.compile(r"^hls::stream<\w+> (\w+);$")
@@ -52,12 +53,43 @@ def check_emission(files: FileSet, top: str, dialect: Dialect) -> None:
     texts = {str(path): text for path, text in files if path.parts[0] == "hls"}
     for path, text in texts.items():
         tables = texts.get(path.replace("hls/layers/", "hls/weights/"), "") if "/layers/" in path else ""
-        reader = _Reader(top, dialect, dict(_arrays(tables)))
+        reader = _Reader(top, FORMS[dialect], dict(_arrays(tables)), _BOUND)
         problems += [f"{path}:{line}: {problem}" for line, problem in reader.read(text)]
         functions.update(reader.functions)
     problems += region_problems(functions, top)
     if problems:
         raise AssertionError("the C++ breaks rules of its own:\n" + "\n".join(problems))
+
+
+def check_kernel(text: str, kernel: str, dialect: Dialect) -> None:
+    """Checks a kernel that XRT starts: the rules of a file, but for loops bounded by an argument, and its ports.
+
+    Raises:
+        AssertionError: A rule is broken; all that are, with their lines.
+    """
+    reader = _Reader(kernel, KERNEL_FORMS[dialect], {}, _KERNEL_BOUND)
+    problems = [f"kernels/{kernel}.cpp:{line}: {problem}" for line, problem in reader.read(text)]
+    problems += [f"kernels/{kernel}.cpp: {problem}" for problem in _wrong_ports(text, kernel)]
+    if problems:
+        raise AssertionError("the C++ breaks rules of its own:\n" + "\n".join(problems))
+
+
+def _wrong_ports(text: str, kernel: str) -> Iterator[str]:
+    """A stream is an AXI-Stream, a pointer memory with its address in a register, the rest registers."""
+    head = re.search(rf'^extern "C" void {kernel}\((.*)\) \{{$', text, re.MULTILINE)
+    if head is None:
+        yield f"no kernel '{kernel}'"
+        return
+    wanted = {"return": ["s_axilite"]}
+    for parameter in head[1].split(", "):
+        name = parameter.split()[-1]
+        stream, pointer = "hls::stream" in parameter, "*" in parameter
+        wanted[name] = ["axis"] if stream else ["m_axi", "s_axilite"] if pointer else ["s_axilite"]
+    found = re.findall(r"^#pragma HLS interface (?:mode=)?(\w+) port=(\w+)", text, re.MULTILINE)
+    for name, modes in wanted.items():
+        given = sorted(mode for mode, port in found if port == name)
+        if given != modes:
+            yield f"port '{name}' is {', '.join(given) or 'nothing'}, expected {', '.join(modes)}"
 
 
 def _code(line: str) -> str:
@@ -74,11 +106,12 @@ def _arrays(text: str) -> Iterator[tuple[str, int]]:
 class _Reader:
     """Goes through one file line by line, with the braces that are open."""
 
-    def __init__(self, top: str, dialect: Dialect, tables: dict[str, int]) -> None:
+    def __init__(self, top: str, forms: Mapping[str, tuple[Form, ...]], tables: dict[str, int], bound: str) -> None:
         self.functions: dict[str, Function] = {}
         self._top = top
-        self._forms = FORMS[dialect]
+        self._forms = forms
         self._tables = tables
+        self._for = re.compile(rf"^for \(int (\w+) = 0; \1 < {bound}; (?:\+\+\1|\1 \+= \d+)\) \{{$")
         self._arrays: dict[str, int] = {}
         self._blocks: list[Block] = []
         self._function: Function | None = None
@@ -181,7 +214,7 @@ class _Reader:
             yield f"'{found[1]}' is not in the portable subset"
         if line.startswith("static "):
             yield "a static variable in a function keeps its value between frames"
-        if line.startswith("for (") and not _FOR.match(line):
+        if line.startswith("for (") and not self._for.match(line):
             yield f"a loop without fixed bounds: {line}"
         assert self._function is not None
         if re.search(rf"(?<![\w:.]){self._function.name}\(", line):

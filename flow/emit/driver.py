@@ -45,10 +45,8 @@ from flow.plan.board import Board, Family
 from flow.plan.design import Design, Port
 
 FORMAT = 1
-_ON_ZYNQ = (
-    *("accelerator.py", "run.sh"),
-    *(f"cpp/{name}" for name in ("CMakeLists.txt", "accelerator.cpp", "accelerator.hpp", "main.cpp")),
-)
+_PROGRAM = ("accelerator.py", "accelerator_error.py")
+_CPP = ("CMakeLists.txt", "accelerator.cpp", "accelerator.hpp", "main.cpp")
 _SYSTEMS: Mapping[Family, Mapping[str, str]] = {  # as vivado_scripts/zynq7000.tcl and zynqmp.tcl place the DMA
     Family.ZYNQ7000: {"clock": "FCLK_CLK0", "registers": "40400000", "cells": "0x40400000 0x10000"},
     Family.ZYNQMP: {"clock": "pl_clk0", "registers": "a0000000", "cells": "0x0 0xa0000000 0x0 0x10000"},
@@ -98,13 +96,17 @@ def emit_driver(
         "driver/known_output.hex": _hex(known.outputs, layout(design.sink)),
     }
     system = _SYSTEMS.get(board.family)
+    runtime = "pynq" if system is not None else "xrt" if board.vitis is not None else None
+    if runtime is not None:
+        files |= {f"driver/{name}": static(f"driver/{name}") for name in _PROGRAM}
+        files |= {f"driver/{name}": static(f"driver/{runtime}/{name}") for name in ("device.py", "run.sh")}
     if system is not None:
         mhz = design.plan.clock_mhz
         streams = {
             name: _cpp_stream(layout(port)) for name, port in (("input", design.source), ("output", design.sink))
         }
         planned = repr(1e6 * mhz / design.interval)
-        files |= {f"driver/{name}": static(f"driver/{name}") for name in _ON_ZYNQ}
+        files |= {f"driver/cpp/{name}": static(f"driver/cpp/{name}") for name in _CPP}
         files["driver/cpp/layout.hpp"] = render("driver/cpp/layout.hpp.j2", design=title, planned=planned, **streams)
         files["driver/cpp/README.md"] = render("driver/cpp/README.md.j2", design=title, mhz=f"{mhz:g}", **system)
     return FileSet.of(files)

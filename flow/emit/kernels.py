@@ -7,6 +7,7 @@ memory, and XRT starts those two (UG1393, "Streaming Data Transfers").
 
 import math
 
+from flow.emit.check import check_kernel
 from flow.emit.fileset import FileSet
 from flow.emit.process_text import Dialect
 from flow.emit.render import render
@@ -35,7 +36,9 @@ def emit_kernels(design: Design, board: Board, title: str, top: str, dialect: Di
     ports = {"input": design.source, "output": design.sink}
     files = {}
     for kernel in KERNELS:
-        files[f"kernels/{kernel}.cpp"] = render(f"kernels/{kernel}.cpp.j2", title=title, dialect=dialect, **ports)
+        text = render(f"kernels/{kernel}.cpp.j2", title=title, dialect=dialect, **ports)
+        check_kernel(text, kernel, dialect)
+        files[f"kernels/{kernel}.cpp"] = text
         files[f"scripts/{kernel}.cfg"] = f"{head}kernel={kernel}\n\n[hls]\nclock={mhz}000000:{kernel}\n"
     # HLS renames ports that are keywords of VHDL: in becomes in_r
     files["scripts/link.cfg"] = (

@@ -65,9 +65,9 @@ def _array(type_option: bool) -> Form:
     return Form("array", {**named, "type": "complete"}) if type_option else Form("array", named, ("complete",))
 
 
-def _interface(mode_option: bool) -> Form:
-    mode = "axis|ap_ctrl_none"
-    return Form("top", {"mode": mode, "port": _NAME}) if mode_option else Form("top", {"port": _NAME}, (mode,))
+def _interface(mode_option: bool, mode: str = "axis|ap_ctrl_none", **options: str) -> Form:
+    named = {"port": _NAME, **options}
+    return Form("top", {"mode": mode, **named}) if mode_option else Form("top", named, (mode,))
 
 
 _ALIKE: Mapping[str, tuple[Form, ...]] = {
@@ -104,3 +104,19 @@ FORMS: Mapping[Dialect, Mapping[str, tuple[Form, ...]]] = {
     "vitis2020": {**_of(False, False), **_BIND, "aggregate": (Form("stream", _PACKED),)},
     "vivado": {**_of(False, False), **_RESOURCE, "data_pack": (Form("stream", _PACKED),)},
 }
+
+
+def _kernel(dialect: Dialect, mode_option: bool) -> Mapping[str, tuple[Form, ...]]:
+    interface = (
+        _interface(mode_option, "axis"),
+        _interface(mode_option, "m_axi", offset="slave", bundle=_NAME),
+        _interface(mode_option, "s_axilite", bundle="control"),
+    )
+    return {**FORMS[dialect], "interface": interface}
+
+
+KERNEL_FORMS: Mapping[Dialect, Mapping[str, tuple[Form, ...]]] = {
+    "vitis": _kernel("vitis", True),
+    "vitis2020": _kernel("vitis2020", False),
+}
+"""Of a kernel that XRT starts (UG1393, "Kernel Interfaces"): memory, streams, and registers for the rest."""

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The accelerator on a board with PYNQ (2.7 and later): loads the bitstream, runs frames, measures, tests itself.
+"""The accelerator on its board: loads the bitstream, runs frames, measures, tests itself.
 
-    sudo -E python3 accelerator.py self-test
-    sudo -E python3 accelerator.py measure
-    sudo -E python3 accelerator.py predict frames.npz answers.npz
+    sh run.sh self-test
+    sh run.sh measure
+    sh run.sh predict frames.npz answers.npz
 
 In Python:
 
@@ -12,8 +12,8 @@ In Python:
         y = accelerator.predict(x)            # x: floats (frames, *shape)
         y = accelerator.predict_ints(x)       # x: the integers that enter the hardware
 
-Beside this file lie the bitstream, its .hwh, ``io.json`` (the words of the streams), frames with known answers, and
-``manifest.json`` with the digest of each. Needs numpy and pynq; root, as every program that loads a bitstream.
+Beside this file lie ``device.py`` (the way to the accelerator: by PYNQ, or by XRT), the bitstream, ``io.json`` (the
+words of the streams), frames with known answers, and ``manifest.json`` with the digest of each.
 """
 
 from __future__ import annotations
@@ -29,94 +29,18 @@ from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
+from accelerator_error import AcceleratorError
+from device import FILES, MOST_BYTES, Device
 from packing import Layout, pack, unpack
 
 FORMAT = 1
 BUFFER_BYTES = 1 << 20
 """Of each of the four buffers, where no batch is asked for."""
-_MOST_BYTES = (1 << 26) - 1  # of a transfer: the length register has 26 bits
 Array = np.ndarray
-
-
-class AcceleratorError(Exception):
-    """What the user can mend: what is wrong, and what to do."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message}\n  what to do: {remedy}")
 
 
 class SelfTestError(AcceleratorError):
     """The board gives other integers than the simulation."""
-
-
-class Channel:
-    """One direction of AXI DMA in simple mode (PG021, "Direct Register Mode").
-
-    Attributes:
-        name: For messages.
-    """
-
-    _CONTROL, _STATUS, _ADDRESS, _ADDRESS_HIGH, _LENGTH = 0x00, 0x04, 0x18, 0x1C, 0x28
-    _RUN, _RESET = 0x1, 0x4  # of the control register
-    _HALTED, _IDLE = 0x1, 0x2  # of the status register
-    _ERRORS = ((0x10, "internal error"), (0x20, "slave error"), (0x40, "decode error"))
-
-    def __init__(self, dma: Any, offset: int, name: str) -> None:
-        self._dma, self._offset, self.name = dma, offset, name
-
-    def _read(self, register: int) -> int:
-        return int(self._dma.read(self._offset + register))
-
-    def _write(self, register: int, value: int) -> None:
-        self._dma.write(self._offset + register, value)
-
-    def reset(self, timeout: float) -> None:
-        """Drops what was under way, and starts anew. Resets the other direction, too."""
-        self._write(self._CONTROL, self._RESET)
-        self._until(lambda: not self._read(self._CONTROL) & self._RESET, timeout, "does not come out of its reset")
-
-    def run(self, timeout: float) -> None:
-        """Lets it take transfers."""
-        self._write(self._CONTROL, self._RUN)
-        self._until(lambda: not self._read(self._STATUS) & self._HALTED, timeout, "does not start")
-
-    def transfer(self, address: int, size: int) -> None:
-        """Starts a transfer of ``size`` bytes."""
-        self._write(self._ADDRESS, address & 0xFFFFFFFF)
-        self._write(self._ADDRESS_HIGH, address >> 32)
-        self._write(self._LENGTH, size)
-
-    def wait(self, timeout: float) -> None:
-        """Until the transfer is done."""
-        self._until(self._done, timeout, "waits for words that do not come")
-
-    def moved(self) -> int:
-        """Bytes of the transfer that is done."""
-        return self._read(self._LENGTH)
-
-    def _done(self) -> bool:
-        status = self._read(self._STATUS)
-        for bit, what in self._ERRORS:
-            if status & bit:
-                raise AcceleratorError(
-                    f"the DMA ended its transfer of {self.name} with an {what} (status 0x{status:08x})",
-                    "an internal error of the results means that they did not end where the frames did (TLAST): "
-                    "the bitstream is not of this package, or wrong. The bitstream is loaded anew by the next call",
-                )
-        return bool(status & self._IDLE)
-
-    def _until(self, done: Callable[[], bool], timeout: float, complaint: str) -> None:
-        deadline = time.monotonic() + timeout
-        while not done():
-            if time.monotonic() > deadline:
-                if done():  # the program, not the board, was away
-                    return
-                raise AcceleratorError(
-                    f"after {timeout:g} s the DMA of {self.name} still {complaint}",
-                    "the next call loads the bitstream anew; if it happens again, look at the clock and the reset, "
-                    "or give more time (--timeout)",
-                )
-            time.sleep(0)
 
 
 class Accelerator:
@@ -144,45 +68,29 @@ class Accelerator:
         self.timeout = timeout
         self._input, self._output = Layout.of(self.io["input"]), Layout.of(self.io["output"])
         largest = max(self._input.frame_bytes, self._output.frame_bytes)
-        if batch is not None and not 1 <= batch <= _MOST_BYTES // largest:
+        if batch is not None and not 1 <= batch <= MOST_BYTES // largest:
             raise AcceleratorError(
-                f"a batch of {batch} frames is not possible", f"choose from 1 to {_MOST_BYTES // largest:,}"
+                f"a batch of {batch} frames is not possible", f"choose from 1 to {MOST_BYTES // largest:,}"
             )
         self.batch = batch if batch is not None else max(1, BUFFER_BYTES // largest)
-        self._buffers: list[tuple[Any, Any]] = []
-        self._ready = False
-        self._pynq = _import_pynq()
-        self.load()
+        self._device: Device | None = Device(self.folder, self.io, self.batch, timeout)
+        self._ready = True
 
     def load(self) -> None:
-        """Loads the bitstream, which also empties the accelerator."""
-        bitstream = self.folder / f"{self.io['design']}.bit"
-        try:
-            overlay = self._pynq.Overlay(str(bitstream))
-        except PermissionError as error:
-            raise AcceleratorError(f"the bitstream cannot be loaded: {error}", "run it as root: sudo -E") from error
-        dma = getattr(overlay, "dma", None)
-        if dma is None:
-            raise AcceleratorError(
-                f"{bitstream.name} has no AXI DMA called dma", "the .hwh is of another design: package it again"
-            )
-        self._send, self._receive = Channel(dma, 0x00, "frames"), Channel(dma, 0x30, "results")
-        self._send.reset(self.timeout)
-        for channel in (self._receive, self._send):
-            channel.run(self.timeout)
-        if not self._buffers:
-            sizes = self._input.frame_bytes, self._output.frame_bytes
-            for _ in range(2):
-                pair = tuple(self._pynq.allocate((self.batch, size), np.uint8) for size in sizes)
-                self._buffers.append((pair[0], pair[1]))
+        """Loads the bitstream anew, which also empties the accelerator."""
+        self._opened().load()
         self._ready = True
 
     def close(self) -> None:
         """Gives the memory back."""
-        for pair in self._buffers:
-            for buffer in pair:
-                buffer.freebuffer()
-        self._buffers, self._ready = [], False
+        if self._device is not None:
+            self._device.close()
+        self._device = None
+
+    def _opened(self) -> Device:
+        if self._device is None:
+            raise AcceleratorError("the accelerator is closed", "make another")
+        return self._device
 
     def __enter__(self) -> Accelerator:
         return self
@@ -241,54 +149,34 @@ class Accelerator:
 
     def _run(self, frames: int, fill: Callable[[int, int, Array], Any]) -> Array:
         """Batch after batch: while one is under way, the next is packed and the one before unpacked."""
-        if not self._buffers:
-            raise AcceleratorError("the accelerator is closed", "make another")
+        device = self._opened()
         if not self._ready:
             self.load()
         result = np.empty((frames, self._output.values), self._output.dtype)
-        under_way: tuple[int, int, Any] | None = None
+        under_way: tuple[int, int, int] | None = None  # first and last frame, and their buffer
         for number, first in enumerate(range(0, frames, self.batch)):
             last = min(first + self.batch, frames)
-            sent, received = self._buffers[number % 2]
             try:
-                fill(first, last, sent[: last - first])
+                fill(first, last, device.frames(number % 2)[: last - first])
             except ValueError:
                 if under_way is not None:
-                    self._finish(*under_way)
+                    self._finish(device, *under_way)
                 raise
+            results = self._finish(device, *under_way) if under_way is not None else None
+            self._ready = False  # until it is done
+            device.start(number % 2, last - first)
             if under_way is not None:
-                self._finish(*under_way)
-            self._start(sent, received, last - first)
-            if under_way is not None:
-                self._take(result, *under_way)
-            under_way = (first, last, received)
+                result[under_way[0] : under_way[1]] = unpack(results, self._output)
+            under_way = (first, last, number % 2)
         if under_way is not None:
-            self._finish(*under_way)
-            self._take(result, *under_way)
+            result[under_way[0] : under_way[1]] = unpack(self._finish(device, *under_way), self._output)
         return result.reshape(frames, *self.io["output"]["shape"])
 
-    def _start(self, sent: Any, received: Any, frames: int) -> None:
-        """Sends a batch; the buffer of the results is open before the first can come."""
-        self._ready = False  # until it is done
-        sent[:frames].flush()
-        self._receive.transfer(received.device_address, frames * self._output.frame_bytes)
-        self._send.transfer(sent.device_address, frames * self._input.frame_bytes)
-
-    def _finish(self, first: int, last: int, received: Any) -> None:
-        self._receive.wait(self.timeout)
-        self._send.wait(self.timeout)
-        expected, moved = (last - first) * self._output.frame_bytes, self._receive.moved()
-        if moved != expected:
-            raise AcceleratorError(
-                f"{moved:,} bytes of results came for frames {first} to {last - 1}, expected {expected:,}",
-                "they ended early (TLAST): the bitstream is not of this package, or wrong. "
-                "The bitstream is loaded anew by the next call",
-            )
-        received[: last - first].invalidate()
+    def _finish(self, device: Device, first: int, last: int, number: int) -> Array:
+        """The results of a batch, as bytes."""
+        results = device.finish(number, last - first)
         self._ready = True
-
-    def _take(self, result: Array, first: int, last: int, received: Any) -> None:
-        result[first:last] = unpack(np.asarray(received)[: last - first], self._output)
+        return results
 
     # -- tests and measurements ------------------------------------------------------------------------------------
 
@@ -343,10 +231,8 @@ class Accelerator:
         }
 
     def power(self) -> dict[str, float]:
-        """Watts of each supply that the board measures; empty where it measures none (all Zynq-7000 boards)."""
-        get_rails = getattr(self._pynq, "get_rails", None)
-        rails = get_rails() if get_rails is not None else {}
-        return {name: float(rail.power.value) for name, rail in sorted(rails.items()) if rail.power is not None}
+        """Watts of each supply that the board measures; empty where it measures none."""
+        return self._opened().power()
 
 
 def read_package(folder: Path) -> dict[str, Any]:
@@ -374,21 +260,10 @@ def read_package(folder: Path) -> dict[str, Any]:
     io = json.loads((folder / "io.json").read_text())
     if io["format"] != FORMAT:
         raise AcceleratorError(f"io.json has format {io['format']}, this driver knows {FORMAT}", remedy)
-    for name in ("io.json", f"{io['design']}.bit", f"{io['design']}.hwh"):
+    for name in ("io.json", *(f"{io['design']}.{suffix}" for suffix in FILES)):
         if name not in files:
             raise AcceleratorError(f"the manifest does not name {name}", remedy)
     return io
-
-
-def _import_pynq() -> Any:
-    try:
-        import pynq
-    except ImportError as error:
-        raise AcceleratorError(
-            f"pynq cannot be imported ({error})",
-            "on the board: use the Python of PYNQ (source /etc/profile.d/pynq_venv.sh, if it is there)",
-        ) from error
-    return pynq
 
 
 def _known(path: Path, layout: Layout) -> Array:

@@ -16,6 +16,7 @@ from flow.api.package import package
 
 TESTS = Path(__file__).resolve().parents[1]
 MODEL = TESTS.parent / "examples" / "digits_mlp" / "digits_mlp.onnx"
+MODULES = ("accelerator", "accelerator_error", "device", "packing", "pynq", "pyxrt")
 DATA = TESTS.parent / "examples" / "digits_mlp" / "samples.npz"
 
 
@@ -59,7 +60,7 @@ def on_board(packed, tmp_path):
 @pytest.fixture
 def driver(on_board, digits, monkeypatch):
     """The module of the package's driver, beside a stand-in for pynq that runs the C-simulation."""
-    for name in ("accelerator", "packing", "pynq"):
+    for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(TESTS / "fake_board"))
     monkeypatch.syspath_prepend(str(on_board))
@@ -68,5 +69,5 @@ def driver(on_board, digits, monkeypatch):
     module.board.insert(digits.folder / "csim/design.so", json.loads((digits.folder / "io.json").read_text()))
     yield module
     module.board.thread.shutdown()
-    for name in ("accelerator", "packing", "pynq"):
+    for name in MODULES:
         sys.modules.pop(name, None)

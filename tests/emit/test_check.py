@@ -8,7 +8,7 @@ import pytest
 from random_designs import random_case
 from test_random_networks import KINDS, layer_network
 
-from flow.emit.check import check_emission
+from flow.emit.check import check_emission, check_kernel
 from flow.emit.fileset import FileSet
 from flow.emit.hls import Dialect
 from flow.emit.pragma_rules import FORMS
@@ -269,3 +269,53 @@ def test_pragmas_are_written_in_one_place() -> None:
     }
     assert set(macros) == set(FORMS)
     assert len({tuple(names) for names in macros.values()}) == 1
+
+
+# -- the kernels of an Alveo -----------------------------------------------------------------------------------------
+
+KERNEL = """\
+#include "../hls/types.hpp"
+extern "C" void read_frames(const ap_uint<512>* frames, hls::stream<axis_in_t>& words, int count) {
+#pragma HLS interface mode=m_axi port=frames offset=slave bundle=gmem0
+#pragma HLS interface mode=axis port=words
+#pragma HLS interface mode=s_axilite port=frames bundle=control
+#pragma HLS interface mode=s_axilite port=count bundle=control
+#pragma HLS interface mode=s_axilite port=return bundle=control
+    const int total = count * 2;
+    for (int i = 0; i < total; ++i) {
+#pragma HLS pipeline II=1
+        words.write(frames[i]);
+    }
+}
+"""
+
+
+def test_a_good_kernel() -> None:
+    check_kernel(KERNEL, "read_frames", "vitis")
+    check_kernel(KERNEL.replace("mode=", ""), "read_frames", "vitis2020")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("offset=slave", "offset=direct", "offset=direct: expected slave"),
+        ("bundle=control", "bundle=ctrl", "bundle=ctrl: expected control"),
+        ("mode=axis", "axis", "option mode= is missing"),
+        ("mode=axis port=words", "mode=ap_fifo port=words", "mode=ap_fifo: expected axis"),
+        ("#pragma HLS interface mode=axis port=words\n", "", "port 'words' is nothing, expected axis"),
+        (
+            "#pragma HLS interface mode=s_axilite port=frames bundle=control\n",
+            "",
+            "port 'frames' is m_axi, expected m_axi, s_axilite",
+        ),
+        ("port=count", "port=frames", "port 'count' is nothing, expected s_axilite"),
+        ("port=return", "port=result", "the top function has no port 'result'"),
+        ("#pragma HLS pipeline II=1\n", "", "an innermost loop that is neither pipelined nor unrolled"),
+        ("int i = 0; i < total", "int i = 1; i < total", "a loop without fixed bounds"),
+        ("read_frames(", "frames_in(", "no kernel 'read_frames'"),
+    ],
+)
+def test_a_kernel_that_breaks_a_rule(old: str, new: str, problem: str) -> None:
+    assert old in KERNEL
+    with pytest.raises(AssertionError, match=re.escape(problem)):
+        check_kernel(KERNEL.replace(old, new, 1), "read_frames", "vitis")
