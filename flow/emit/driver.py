@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes to the board beside the bitstream: ``io.json``, the drivers, frames with known answers.
 
-The drivers are static files that read ``io.json``; the network's own numbers are all in there.
+The drivers are static files; the network's own numbers are all in ``io.json``, which the Python driver reads, and from
+which ``cpp/layout.hpp`` and ``cpp/host_part.cpp`` are made.
 """
 
 import json
@@ -16,6 +17,7 @@ import numpy as np
 
 from flow.emit import packing
 from flow.emit.fileset import FileSet
+from flow.emit.host_part import host_part
 from flow.emit.packing import Layout, pack
 from flow.emit.render import render, static
 from flow.ir.graph import Graph
@@ -46,7 +48,7 @@ from flow.plan.design import Design, Port
 
 FORMAT = 1
 _PROGRAM = ("accelerator.py", "accelerator_error.py")
-_CPP = ("CMakeLists.txt", "accelerator.cpp", "accelerator.hpp", "main.cpp")
+_CPP = ("CMakeLists.txt", "accelerator.cpp", "accelerator.hpp", "host.cpp", "host.hpp", "main.cpp")
 _SYSTEMS: Mapping[Family, Mapping[str, str]] = {  # as vivado_scripts/zynq7000.tcl and zynqmp.tcl place the DMA
     Family.ZYNQ7000: {"clock": "FCLK_CLK0", "registers": "40400000", "cells": "0x40400000 0x10000"},
     Family.ZYNQMP: {"clock": "pl_clk0", "registers": "a0000000", "cells": "0x0 0xa0000000 0x0 0x10000"},
@@ -89,8 +91,9 @@ def emit_driver(
         frame_shape: Of a float frame of the model.
         known: For the self test.
     """
+    described = describe(design, title, integers, frame_shape)
     files = {
-        "io.json": json.dumps(describe(design, title, integers, frame_shape), indent=2) + "\n",
+        "io.json": json.dumps(described, indent=2) + "\n",
         "driver/packing.py": Path(packing.__file__).read_text(),
         "driver/known_input.hex": _hex(known.inputs, layout(design.source)),
         "driver/known_output.hex": _hex(known.outputs, layout(design.sink)),
@@ -108,6 +111,7 @@ def emit_driver(
         planned = repr(1e6 * mhz / design.interval)
         files |= {f"driver/cpp/{name}": static(f"driver/cpp/{name}") for name in _CPP}
         files["driver/cpp/layout.hpp"] = render("driver/cpp/layout.hpp.j2", design=title, planned=planned, **streams)
+        files["driver/cpp/host_part.cpp"] = host_part(described)
         files["driver/cpp/README.md"] = render("driver/cpp/README.md.j2", design=title, mhz=f"{mhz:g}", **system)
     return FileSet.of(files)
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The C++ driver on a device whose DMA is the compiled C-simulation.
 //   fake_device run DESIGN.so FOLDER BATCH FAULT     self test twice, on the same driver when FAULT is over
+//   fake_device predict DESIGN.so BATCH      float64 on standard input to float64 on standard output
+//   fake_device power FOLDER                 what hwmon says
 //   fake_device pack KIND BITS VALUES CONTAINER FRAME_BYTES    frames of integers on standard input to hexadecimal bytes
 //                                                              and, after "|", to integers again
 #include <dlfcn.h>
@@ -56,6 +58,7 @@ public:
         if (channels_[0].busy && !channels_[1].busy) misuse("sent before there is room for results");
     }
     flow::Memory memory() override { return {memory_.data(), kBase, memory_.size()}; }
+    std::map<std::string, double> power() override { return {{"INT", 1.25}}; }
 
 private:
     static constexpr std::uint64_t kBase = 0x380000000ULL;  // above 4 GiB
@@ -83,13 +86,31 @@ private:
     Channel channels_[2];
 };
 
-static int run(const std::string& library, const std::string& folder, std::size_t batch) {
+static std::unique_ptr<flow::Device> device_of(const std::string& library) {
     void* loaded = dlopen(library.c_str(), RTLD_NOW);
     if (!loaded) misuse(dlerror());
     Words words;
     *reinterpret_cast<void**>(&words) = dlsym(loaded, "flow_csim_words");
+    return std::unique_ptr<flow::Device>(new FakeDevice(words));
+}
+
+static int predict(const std::string& library, std::size_t batch) {
+    std::vector<double> x;
+    double value;
+    while (std::cin.read(reinterpret_cast<char*>(&value), sizeof value)) x.push_back(value);
     try {
-        flow::Accelerator accelerator(std::unique_ptr<flow::Device>(new FakeDevice(words)), batch, 0.2);
+        flow::Accelerator accelerator(device_of(library), batch);
+        for (double y : accelerator.predict(x)) std::cout.write(reinterpret_cast<const char*>(&y), sizeof y);
+    } catch (const flow::AcceleratorError& error) {
+        std::printf("%s\n", error.what());
+        return 2;
+    }
+    return 0;
+}
+
+static int run(const std::string& library, const std::string& folder, std::size_t batch) {
+    try {
+        flow::Accelerator accelerator(device_of(library), batch, 0.2);
         std::printf("batch %zu\n", accelerator.batch());
         try {
             std::printf("%zu equal\n", accelerator.self_test(folder));
@@ -106,7 +127,8 @@ static int run(const std::string& library, const std::string& folder, std::size_
         } catch (const flow::AcceleratorError& error) {
             std::printf("%s\n", error.what());
         }
-        if (accelerator.measure(folder, 100).call_us <= 0) misuse("no time");
+        const flow::Measured measured = accelerator.measure(folder, 100);
+        if (measured.call_us <= 0 || measured.power_w.at("INT") != 1.25) misuse("no time, or no power");
     } catch (const flow::AcceleratorError& error) {
         std::printf("%s\n", error.what());
         return 2;
@@ -118,6 +140,11 @@ int main(int argc, char** argv) {
     if (std::string(argv[1]) == "run") {
         fault = argc > 5 ? argv[5] : "";
         return run(argv[2], argv[3], std::stoul(argv[4]));
+    }
+    if (std::string(argv[1]) == "predict") return predict(argv[2], std::stoul(argv[3]));
+    if (std::string(argv[1]) == "power") {
+        for (const auto& supply : flow::read_power(argv[2])) std::printf("%s: %g\n", supply.first.c_str(), supply.second);
+        return 0;
     }
     const flow::Stream stream = {argv[2][0], std::atoi(argv[3]), std::atoi(argv[4]), std::atoi(argv[5]), std::atoi(argv[6])};
     std::vector<std::int64_t> values;

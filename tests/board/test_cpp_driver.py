@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from flow.emit.packing import Layout, pack
+from flow.ir.dataflow import execute
 
 HERE = Path(__file__).resolve().parent
 CXX = shutil.which("g++")
@@ -19,7 +20,8 @@ FLAGS = ["-std=c++14", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsa
 def program(packed, tmp_path_factory) -> Path:
     """With every access to memory checked."""
     path = tmp_path_factory.mktemp("cpp") / "fake_device"
-    sources = [str(packed / "cpp/accelerator.cpp"), str(HERE / "fake_device.cpp")]
+    own = ("accelerator.cpp", "host.cpp", "host_part.cpp")
+    sources = [*(str(packed / "cpp" / name) for name in own), str(HERE / "fake_device.cpp")]
     command = [CXX, *FLAGS, f"-I{packed / 'cpp'}", *sources, "-o", str(path), "-ldl"]
     subprocess.run(command, check=True, capture_output=True)
     return path
@@ -79,6 +81,30 @@ def test_packing_is_that_of_python(program, element: str, container: int) -> Non
     assert unpacked.strip() == numbers
 
 
+def test_floats_are_those_of_python(program, digits) -> None:
+    """Bit by bit: every step of this network rounds as IEEE 754 says."""
+    integers = digits.compiled.integers
+    x = np.random.default_rng(2).uniform(-0.2, 1.2, (40, 64))
+    y = execute(integers.graph, {integers.source.name: integers.encode(x)})[integers.output]
+    command = [program, "predict", digits.folder / "csim/design.so", "7"]
+    said = subprocess.run(command, input=x.tobytes(), capture_output=True, timeout=60)
+    np.testing.assert_array_equal(np.frombuffer(said.stdout).reshape(40, 10), integers.decode(y))
+    said = subprocess.run(command, input=x.tobytes()[:-8], capture_output=True, timeout=60)
+    assert (said.returncode, said.stdout) == (2, b"2559 values are no whole frames of 64\n")
+
+
+def test_power_is_read_from_hwmon(program, tmp_path) -> None:
+    """As the kernel's documentation has it (hwmon/sysfs-interface): microwatts."""
+    for sensor, name, powers in (("hwmon0", "ina226_u76", [1250000, 31]), ("hwmon1", "thermal", [])):
+        (tmp_path / sensor).mkdir()
+        (tmp_path / sensor / "name").write_text(name + "\n")
+        for number, microwatts in enumerate(powers, 1):
+            (tmp_path / sensor / f"power{number}_input").write_text(f"{microwatts}\n")
+    said = run(program, "power", tmp_path)
+    assert said == ["ina226_u76 hwmon0/power1: 1.25", "ina226_u76 hwmon0/power2: 3.1e-05"]
+    assert run(program, "power", tmp_path / "none") == []
+
+
 def test_cmake_builds_the_program(packed, tmp_path) -> None:
     if shutil.which("cmake") is None:
         pytest.skip("cmake is not on PATH")
@@ -89,6 +115,8 @@ def test_cmake_builds_the_program(packed, tmp_path) -> None:
     for words, code, message in (
         ([], 2, "usage: "),
         (["self-test", "--uio"], 2, "usage: "),
+        (["predict", "frames"], 2, "usage: "),
+        (["predict", "frames", "answers", "--uio"], 2, "usage: "),
         (["self-test", "--uio", "none"], 2, "accelerator: /dev/none cannot be opened: No such file"),
     ):
         found = subprocess.run([tmp_path / "accelerator", *words], capture_output=True, text=True)

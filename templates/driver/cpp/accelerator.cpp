@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "accelerator.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -11,6 +12,8 @@
 #include <cstring>
 #include <fstream>
 #include <sstream>
+
+#include "host.hpp"
 
 namespace flow {
 namespace {
@@ -71,6 +74,7 @@ public:
     std::uint32_t read(unsigned offset) override { return at(offset); }
     void write(unsigned offset, std::uint32_t value) override { at(offset) = value; }
     Memory memory() override { return {static_cast<std::uint8_t*>(memory_.bytes()), address_, size_}; }
+    std::map<std::string, double> power() override { return read_power(); }
 
 private:
     volatile std::uint32_t& at(unsigned offset) {
@@ -92,10 +96,38 @@ std::int64_t greatest(const Stream& stream) {
     return (std::int64_t(1) << (stream.bits - (stream.kind == 'i' ? 1 : 0))) - 1;
 }
 
+const HostPart& known_host() {
+    const HostPart& host = host_part();
+    if (!host.missing.empty()) {
+        throw AcceleratorError("the model computes on the host what this driver does not know: " + host.missing +
+                               "; use predict_ints, and compute the rest with your own code");
+    }
+    return host;
+}
+
 }  // namespace
 
 std::unique_ptr<Device> open_device(const std::string& uio, const std::string& udmabuf) {
     return std::unique_ptr<Device>(new LinuxDevice(uio, udmabuf));
+}
+
+std::map<std::string, double> read_power(const std::string& folder) {
+    std::map<std::string, double> watts;
+    DIR* opened = ::opendir(folder.c_str());
+    if (!opened) return watts;
+    while (const dirent* entry = ::readdir(opened)) {
+        const std::string sensor = entry->d_name, place = folder + "/" + sensor;
+        std::string name;
+        if (!(std::ifstream(place + "/name") >> name)) continue;  // . and ..
+        for (int number = 1;; ++number) {
+            double microwatts = 0;
+            const std::string input = "/power" + std::to_string(number) + "_input";
+            if (!(std::ifstream(place + input) >> microwatts)) break;
+            watts[name + " " + sensor + "/power" + std::to_string(number)] = 1e-6 * microwatts;
+        }
+    }
+    ::closedir(opened);
+    return watts;
 }
 
 void pack(const std::int64_t* values, std::size_t frames, const Stream& stream, std::uint8_t* bytes) {
@@ -269,6 +301,32 @@ std::vector<std::int64_t> Accelerator::predict_ints(const std::vector<std::int64
     return y;
 }
 
+std::vector<double> Accelerator::predict(const std::vector<double>& x) { return decode(predict_ints(encode(x))); }
+
+std::vector<std::int64_t> Accelerator::encode(const std::vector<double>& x) const {
+    const HostPart& host = known_host();
+    if (x.size() % host.frame_values) {
+        throw AcceleratorError(std::to_string(x.size()) + " values are no whole frames of " +
+                               std::to_string(host.frame_values));
+    }
+    std::vector<std::int64_t> all;
+    for (auto frame = x.begin(); frame != x.end(); frame += host.frame_values) {
+        const std::vector<std::int64_t> one = encode_frame(host, {frame, frame + host.frame_values});
+        all.insert(all.end(), one.begin(), one.end());
+    }
+    return all;
+}
+
+std::vector<double> Accelerator::decode(const std::vector<std::int64_t>& y) const {
+    const HostPart& host = known_host();
+    std::vector<double> all;
+    for (auto frame = y.begin(); frame != y.end(); frame += kOutput.values) {
+        const std::vector<double> one = decode_frame(host, {frame, frame + kOutput.values});
+        all.insert(all.end(), one.begin(), one.end());
+    }
+    return all;
+}
+
 std::size_t Accelerator::self_test(const std::string& folder) {
     const auto known = [&](const char* name, const Stream& stream) {
         const std::vector<std::uint8_t> bytes = read_frames(folder + "/" + name, stream);
@@ -299,6 +357,7 @@ Measured Accelerator::measure(const std::string& folder, std::size_t frames) {
     const auto start = Clock::now();
     predict_ints(x);
     const double all = seconds_since(start);
+    const std::map<std::string, double> watts = power();
     const std::vector<std::int64_t> one(x.begin(), x.begin() + kInput.values);
     std::vector<double> calls;
     for (int i = 0; i < 100; ++i) {
@@ -307,7 +366,7 @@ Measured Accelerator::measure(const std::string& folder, std::size_t frames) {
         calls.push_back(1e6 * seconds_since(begin));
     }
     std::nth_element(calls.begin(), calls.begin() + 50, calls.end());
-    return {frames / all, calls[50]};
+    return {frames / all, calls[50], watts};
 }
 
 }  // namespace flow

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -34,10 +35,14 @@ public:
     virtual std::uint32_t read(unsigned offset) = 0;
     virtual void write(unsigned offset, std::uint32_t value) = 0;
     virtual Memory memory() = 0;
+    virtual std::map<std::string, double> power() { return {}; }
 };
 
 // /dev/uioN and /dev/udmabufN. Throws AcceleratorError where one is missing or may not be opened.
 std::unique_ptr<Device> open_device(const std::string& uio, const std::string& udmabuf);
+
+// Watts of each sensor that Linux knows (hwmon: powerN_input); empty where there is none.
+std::map<std::string, double> read_power(const std::string& folder = "/sys/class/hwmon");
 
 // Frames of integers, one after the other, to bytes and back. Throws AcceleratorError for a value outside the type.
 void pack(const std::int64_t* values, std::size_t frames, const Stream& stream, std::uint8_t* bytes);
@@ -49,6 +54,7 @@ std::vector<std::uint8_t> read_frames(const std::string& path, const Stream& str
 struct Measured {
     double frames_per_second;  // with all copies
     double call_us;            // of one frame
+    std::map<std::string, double> power_w;
 };
 
 class Accelerator {
@@ -59,6 +65,17 @@ public:
     // The integers that leave the hardware for those that enter it; a frame is kInput.values, its result kOutput.values.
     // Two buffers: while one batch is under way, the next is packed and the one before is unpacked.
     std::vector<std::int64_t> predict_ints(const std::vector<std::int64_t>& x);
+
+    // The model's output in float64 for float frames, one after the other. Beside a rounding boundary, by less than float64
+    // can tell, a value may be rounded the other way than the exact model rounds it; predict_ints is exact.
+    // Throws AcceleratorError where the model has steps on the host that this driver does not know.
+    std::vector<double> predict(const std::vector<double>& x);
+    // Its two halves: the integers that enter for float frames, and the output for those that leave.
+    std::vector<std::int64_t> encode(const std::vector<double>& x) const;
+    std::vector<double> decode(const std::vector<std::int64_t>& y) const;
+
+    // Watts of each supply that the board measures; empty where it measures none.
+    std::map<std::string, double> power() { return device_->power(); }
 
     // Runs known_input.hex and known_output.hex of a folder; how many integers were compared.
     std::size_t self_test(const std::string& folder);
