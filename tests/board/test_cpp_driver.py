@@ -118,6 +118,9 @@ def test_cmake_builds_the_program(packed, tmp_path) -> None:
         (["predict", "frames"], 2, "usage: "),
         (["predict", "frames", "answers", "--uio"], 2, "usage: "),
         (["self-test", "--uio", "none"], 2, "accelerator: /dev/none cannot be opened: No such file"),
+        (["self-test", "--uio", "null"], 2, "accelerator: /dev/null cannot be mapped: No such device"),
+        # registers are there, and no memory for the DMA
+        (["self-test", "--uio", "zero"], 2, "accelerator: /sys/class/u-dma-buf/udmabuf0/size cannot be read: is the"),
     ):
         found = subprocess.run([tmp_path / "accelerator", *words], capture_output=True, text=True)
         assert (found.returncode, found.stderr.startswith(message)) == (code, True), found.stderr
