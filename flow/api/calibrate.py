@@ -107,8 +107,9 @@ def _write(path: Path, text: str) -> None:
 
 def _finished(folder: Path) -> Runner:
     """What ran there to its end, on what lies there; the tools are those of its records and need not be here."""
-    if not (folder / "build.lock").is_file():
-        raise CalibrationError(f"{folder} is not a build directory: it holds no build.lock", _REMEDY)
+    missing = [name for name in ("build.lock", "plan.toml", "scripts/config.tcl") if not (folder / name).is_file()]
+    if missing:
+        raise CalibrationError(f"{folder} is not a build directory: it holds no {', '.join(missing)}", _REMEDY)
     programs: dict[str, Program] = {}
     for tool, step in (("hls", "csynth"), ("vivado", "ooc_route")):
         try:
@@ -117,12 +118,16 @@ def _finished(folder: Path) -> Runner:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CalibrationError(f"{folder} was not placed and routed: {step} is not done there", _REMEDY) from error
     runner = Runner(folder, project_name(folder), TOP, programs)
-    if left := runner.left("ooc"):
+    try:
+        left = runner.left("ooc")
+        plan = json.loads((folder / "build.lock").read_text())["plan"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CalibrationError(f"{folder}: a file of the build is missing or damaged ({error})", _REMEDY) from error
+    if left:
         raise CalibrationError(
             f"{folder}: the reports are not of what lies there: {', '.join(left)} would run again", _REMEDY
         )
-    lock = json.loads((folder / "build.lock").read_text())
-    if hashlib.sha256((folder / "plan.toml").read_bytes()).hexdigest() != lock["plan"]:
+    if hashlib.sha256((folder / "plan.toml").read_bytes()).hexdigest() != plan:
         raise CalibrationError(f"{folder}: plan.toml is not that of the build", _REMEDY)
     return runner
 

@@ -293,9 +293,17 @@ def test_a_report_without_a_resource(one: Path) -> None:
     assert refused(one) == "no block of these builds has any FF, estimated and placed"
 
 
-def test_a_damaged_report_of_the_build(one: Path) -> None:
+def test_a_damaged_build(one: Path) -> None:
     (one / "report.json").write_text("{}")
     assert "report.json cannot be read" in refused(one)
+    (one / "build.lock").write_text("{")
+    assert "a file of the build is missing or damaged" in refused(one)
+    (one / "scripts/common.tcl").unlink()
+    assert "a file of the build is missing or damaged" in refused(one)
+    (one / "scripts/config.tcl").unlink()
+    assert refused(one).endswith("is not a build directory: it holds no scripts/config.tcl")
+    ran = CliRunner().invoke(main, ["calibrate", str(one)])
+    assert (ran.exit_code, ran.stderr.splitlines()[-1]) == (2, "  what to do: flow build MODEL --out DIR --synth ooc")
 
 
 def test_a_board_of_ones_own(placed, tmp_path, monkeypatch) -> None:
