@@ -58,16 +58,31 @@ def on_board(packed, tmp_path):
 
 
 @pytest.fixture
-def driver(on_board, digits, monkeypatch):
-    """The module of the package's driver, beside a stand-in for pynq that runs the C-simulation."""
-    for name in MODULES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.syspath_prepend(str(TESTS / "fake_board"))
-    monkeypatch.syspath_prepend(str(on_board))
-    module = importlib.import_module("accelerator")
-    module.board = importlib.import_module("pynq").board
-    module.board.insert(digits.folder / "csim/design.so", json.loads((digits.folder / "io.json").read_text()))
-    yield module
-    module.board.thread.shutdown()
+def imported(monkeypatch):
+    """The driver of a package as a module, beside stand-ins for pynq and pyxrt that run a build's C-simulation."""
+
+    boards = []
+
+    def of(package: Path, folder: Path):
+        for name in MODULES:
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.syspath_prepend(str(TESTS / "fake_board"))
+        monkeypatch.syspath_prepend(str(package))
+        module = importlib.import_module("accelerator")
+        module.board = importlib.import_module("pynq").board
+        module.board.insert(folder / "csim/design.so", json.loads((folder / "io.json").read_text()))
+        boards.append(module.board)
+        return module
+
+    yield of
+    for board in boards:
+        board.fault = None  # who still waits for words ends
+        board.thread.shutdown()
     for name in MODULES:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def driver(on_board, digits, imported):
+    """The module of the package's driver."""
+    return imported(on_board, digits.folder)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MODEL, MODULES, TESTS
 
 from flow.api.build import build
 from flow.api.compile import random_integers
@@ -23,6 +22,9 @@ from flow.backend.remote import Host
 from flow.emit.kernels import KERNELS
 from flow.errors import PackageError
 from flow.ir.dataflow import execute
+
+TESTS = Path(__file__).resolve().parents[1]
+MODEL = TESTS.parent / "examples" / "digits_mlp" / "digits_mlp.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +54,10 @@ def on_host(archive, tmp_path):
 
 
 @pytest.fixture
-def driver(on_host, card, monkeypatch):
-    """The module of the package's driver, beside a stand-in for pyxrt."""
-    for name in MODULES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
+def driver(on_host, card, imported, monkeypatch):
+    """The module of the package's driver."""
     monkeypatch.delenv("FLOW_CARD", raising=False)
-    monkeypatch.syspath_prepend(str(TESTS / "fake_board"))
-    monkeypatch.syspath_prepend(str(on_host))
-    module = importlib.import_module("accelerator")
-    module.board = importlib.import_module("pynq").board
-    module.board.insert(card.folder / "csim/design.so", json.loads((card.folder / "io.json").read_text()))
-    yield module
-    module.board.fault = None  # who still waits for words ends
-    module.board.thread.shutdown()
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    return imported(on_host, card.folder)
 
 
 @pytest.fixture(scope="module")
