@@ -60,7 +60,6 @@ def on_board(packed, tmp_path):
 @pytest.fixture
 def imported(monkeypatch):
     """The driver of a package as a module, beside stand-ins for pynq and pyxrt that run a build's C-simulation."""
-
     boards = []
 
     def of(package: Path, folder: Path):
