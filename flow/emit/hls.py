@@ -128,6 +128,7 @@ def _port(port: Port, options: HlsOptions) -> SimpleNamespace:
         container=port.container,
         per_word=port.per_word,
         axis_bits=port.axis_bits,
+        side=not options.kernel,
         axis_type=f"ap_axiu<{port.axis_bits}, {sides}>",
         container_type=type_name(container),
         chunks=-(-port.axis_bits // 64),
@@ -177,7 +178,7 @@ def _process(place: int, design: Design, names: Names, options: HlsOptions) -> S
     match design.processes[place]:
         case Gearbox() as process:
             text.template, text.role = "gearbox", "box"
-            add_gearbox(text, process)
+            add_gearbox(text, process, kernel=options.kernel)
         case Fork() as process:
             text.template, text.role = "fork", "fork"
             add_fork(text, process)

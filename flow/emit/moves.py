@@ -119,8 +119,8 @@ def add_fork(text: SimpleNamespace, fork: Fork) -> None:
     text.words = fork.cycles
 
 
-def add_gearbox(text: SimpleNamespace, box: Gearbox) -> None:
-    """Words of one width into words of another."""
+def add_gearbox(text: SimpleNamespace, box: Gearbox, *, kernel: bool) -> None:
+    """Words of one width into words of another; those of a kernel have no TUSER, TID and TDEST."""
     element = type_name(box.element)
     container = container_bits(box.element)
     signed = isinstance(box.element, IntType) and box.element.signed
@@ -146,6 +146,7 @@ def add_gearbox(text: SimpleNamespace, box: Gearbox) -> None:
         place_step=box.step,
         kept=max(box.capacity - box.out_lanes, 0),
         to_axis=writes_axis,
+        side=not kernel,
         take=f"{element}(taken.data >> ({low}))" if reads_axis else "taken[i]",
         give=(
             f"given.data.range({high}, {low}) = (i < left) ? {stored}(held[i]) : {stored}(0)"

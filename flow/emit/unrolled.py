@@ -29,7 +29,7 @@ def unrolled_process(place: int, design: Design, names: Names, options: HlsOptio
         if process.role == "input"
         else f"{_read(taken, 'y')}, hls::stream<{given.type}>& out"
     )
-    _add_port(text, process, design)
+    _add_port(text, process, design, options)
     return text
 
 
@@ -41,7 +41,7 @@ def _written(end: SimpleNamespace, name: str) -> str:
     return f"{end.element} {name}[{end.lanes}]"
 
 
-def _add_port(text: SimpleNamespace, box: Gearbox, design: Design) -> None:
+def _add_port(text: SimpleNamespace, box: Gearbox, design: Design, options: HlsOptions) -> None:
     port = design.source if box.role == "input" else design.sink
     container = container_bits(box.element)
     signed = isinstance(box.element, IntType) and box.element.signed
@@ -55,6 +55,7 @@ def _add_port(text: SimpleNamespace, box: Gearbox, design: Design) -> None:
         element=type_name(box.element),
         container=container,
         stored=f"ap_{'' if signed else 'u'}int<{container}>",
+        side=not options.kernel,
     )
 
 

@@ -10,6 +10,9 @@ template <int D, int U, int TI, int TD> struct ap_axiu {
     ap_uint<(D + 7) / 8> keep;
     ap_uint<(D + 7) / 8> strb;
     ap_uint<1> last;
+    ap_uint<(U ? U : 1)> user = 0;  // these three: the tools have none of width 0
+    ap_uint<(TI ? TI : 1)> id = 0;
+    ap_uint<(TD ? TD : 1)> dest = 0;
 };
 
 #endif

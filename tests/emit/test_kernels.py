@@ -2,6 +2,7 @@
 """An Alveo's kernels: what they compute, how they are compiled and linked, by every generation of the (mock) tools."""
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -206,6 +207,18 @@ def test_what_has_no_xclbin(vendor) -> None:
     vendor.setenv("FLOW_VITIS_HLS", str(MOCKS / "vivado_hls"))
     with pytest.raises(OptionError, match=r"^Vivado HLS makes no kernels"):
         programs_for("xclbin")
+
+
+@pytest.mark.parametrize("style", ["stream", "unrolled"])
+@pytest.mark.parametrize(("board", "sides"), [("u250", False), ("pynq-z2", True)])
+def test_every_field_of_a_word_is_set(tmp_path: Path, board: str, sides: bool, style: str) -> None:
+    """What is not set is undefined in the RTL; the words of a kernel have neither TUSER nor TID nor TDEST."""
+    folder = build(MODEL, board=board, style=style, out=tmp_path / "build", csim=False).folder
+    assert folder is not None
+    fields = {"data", "keep", "strb", "last"} | ({"user", "id", "dest"} if sides else set())
+    for file, word in (("hls/layers/05_write_output.hpp", "given"), ("tb/testbench.cpp", "word")):
+        text = (folder / file).read_text()
+        assert set(re.findall(rf"\b{word}\.(\w+) = ", text)) == fields, file
 
 
 def test_other_boards_have_no_kernels(built) -> None:
