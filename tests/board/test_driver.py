@@ -127,6 +127,7 @@ def test_wrong_frames_in_the_middle_end_what_is_under_way(driver, frames) -> Non
         ("no_dma", "digits_mlp.bit has no AXI DMA called dma"),
         ("root", "the bitstream cannot be loaded: Root permissions required."),
         ("stuck_reset", "after 0.2 s the DMA of frames still does not come out of its reset"),
+        ("no_memory", "there is no contiguous memory for two batches of 32,768 frames (Failed to allocate Memory!)"),
     ],
 )
 def test_a_board_that_cannot_run_it(driver, fault: str, message: str) -> None:

@@ -140,6 +140,7 @@ def test_a_card_is_named(driver, monkeypatch, which: str) -> None:
     [
         ("no_card", "there is no card 0 (Could not open device", "lists them; set FLOW_CARD"),
         ("other_platform", "digits_mlp.xclbin cannot be loaded (The xclbin shell UUID", "platform of this card"),
+        ("no_memory", "there is no memory for two batches of 16,384 frames (failed to allocate", "--batch N"),
     ],
 )
 def test_a_card_that_cannot_run_it(driver, fault: str, message: str, remedy: str) -> None:

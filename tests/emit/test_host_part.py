@@ -176,6 +176,7 @@ IO = {
 } | {name: {"output": {"to_float": to_float(chain(*nodes))}} for name, nodes in TAILS.items()}
 CPP = """
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <numeric>
 #include <string>

@@ -126,10 +126,15 @@ class Device:
         self._send.reset(self._timeout)
         for channel in (self._receive, self._send):
             channel.run(self._timeout)
-        if not self._buffers:
-            for _ in range(2):
+        try:
+            while len(self._buffers) < 2:
                 pair = tuple(self._pynq.allocate((self._batch, size), np.uint8) for size in self._sizes)
                 self._buffers.append((pair[0], pair[1]))
+        except (RuntimeError, MemoryError) as error:
+            raise AcceleratorError(
+                f"there is no contiguous memory for two batches of {self._batch:,} frames ({error})",
+                "ask for less: --batch N; other programs may hold some of it",
+            ) from error
 
     def close(self) -> None:
         """Gives the memory back."""

@@ -78,7 +78,12 @@ class Device:
             ) from error
         self._loaded = True
         self._runs = [(xrt.run(self._read), xrt.run(self._write)) for _ in range(2)]
-        self._buffers = [self._pair(*runs) for runs in self._runs]
+        try:
+            self._buffers = [self._pair(*runs) for runs in self._runs]
+        except RuntimeError as error:
+            raise AcceleratorError(
+                f"there is no memory for two batches of {self._batch:,} frames ({error})", "ask for less: --batch N"
+            ) from error
 
     def _pair(self, reading: Any, writing: Any) -> list[tuple[Any, Array]]:
         """A buffer for frames and one for results, known to the runs that use them; each with its bytes."""

@@ -19,6 +19,7 @@ in the form that PYNQ 2.7 to 3.1 have it, and is strict about it:
     stuck_reset     the DMA never leaves its reset
     no_dma          the bitstream holds no DMA
     wrong           one bit of the results is wrong
+    no_memory       none that is contiguous is left
     root            the bitstream may not be loaded
 
 ``board.coherent`` makes memory of one side, and hardware that works as late as it can, when its status is read: whoever
@@ -130,6 +131,8 @@ class Buffer(np.ndarray):
 
 def allocate(shape, dtype):
     """A buffer full of rubbish."""
+    if board.fault == "no_memory":
+        raise RuntimeError("Failed to allocate Memory!")
     buffer = np.full(shape, 0x5A, dtype).view(Buffer)
     buffer.device_address = buffer.origin = next(board.addresses)
     processor = buffer.view(np.ndarray).reshape(-1)

@@ -10,7 +10,7 @@ for pynq. It has only what the driver uses, in the form that pyxrt has it (XRT 2
   Fresh memory holds rubbish.
 - A run needs all its arguments, and cannot be started again before it is done, nor may its arguments change.
 
-``board.fault``, beside those of pynq's that make sense here (``no_results``, ``wrong``):
+``board.fault``, beside those of pynq's that make sense here (``no_results``, ``wrong``, ``no_memory``):
 
     no_card         there is none
     other_platform  the .xclbin is for another card
@@ -112,6 +112,8 @@ class bo:  # noqa: N801
     def __init__(self, card, size, flags, group):
         if flags is not self.flags.normal or not isinstance(card, device) or not 0 < size < 1 << 31:
             raise TypeError("incompatible constructor arguments")
+        if board.fault == "no_memory":
+            raise RuntimeError("failed to allocate userptr bo: Cannot allocate memory")
         self.host, self.card_side = np.full(size, 0x5A, np.uint8), np.full(size, 0xC3, np.uint8)
         self.group = group
 
