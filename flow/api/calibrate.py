@@ -158,7 +158,7 @@ def _blocks(label: str, built: Built, board: Board, placed: Mapping[str, Amounts
     if design.plan.style != "stream":
         raise CalibrationError(
             f"{label} is in the style {design.plan.style}: its layers are one function, without instances of their own",
-            "give builds in the style stream",
+            "build with --style stream",
         )
     depths = _depths(built.folder)
     found, left = [], []

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from flow.api.build import BuildResult, build
-from flow.api.calibrate import calibrate, prices_from
+from flow.api.calibrate import _blocks, calibrate, prices_from
 from flow.api.plan import plan
 from flow.api.simulate import open_build
 from flow.api.synthesize import programs_for, runner_for
@@ -87,7 +87,7 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> list[BuildResult]:
         results = []
         for number, fps in enumerate((None, 1_000_000, 150_000)):
             goals = Goals(target_fps=fps) if fps is not None else None
-            results.append(build(MODEL, out=folder / f"build{number}", csim=False, goals=goals))
+            results.append(build(MODEL, out=folder / f"build{number}", csim=False, goals=goals, style="stream"))
             runner_for(results[-1], programs_for("ooc")).run("ooc")
     for result in results:
         with_report(result.folder, report_of(result.folder))
@@ -216,7 +216,18 @@ def test_the_commands(placed, tmp_path) -> None:
     ran = CliRunner().invoke(main, ["calibrate", *names[:1], "--json"])
     assert json.loads(ran.output)["validated"] is False
     target = tmp_path / "build"
-    command = ["build", str(MODEL), "--no-csim", "--cost", str(out), "--out", str(target), "--json"]
+    command = [
+        "build",
+        str(MODEL),
+        "--style",
+        "stream",
+        "--no-csim",
+        "--cost",
+        str(out),
+        "--out",
+        str(target),
+        "--json",
+    ]
     ran = CliRunner().invoke(main, command)
     assert ran.exit_code == 0, ran.output
     assert f"of {len(names)} own builds, each left out in turn" in json.loads(ran.output)["total"]["lut"]["error"]
@@ -291,6 +302,14 @@ def test_a_report_that_names_nothing_of_the_design(one: Path) -> None:
 def test_a_report_without_a_resource(one: Path) -> None:
     with_report(one, report_of(one).replace("| FFs |", "| Flops |"))
     assert refused(one) == "no block of these builds has any FF, estimated and placed"
+
+
+def test_a_build_in_the_unrolled_style(one: Path) -> None:
+    built = open_build(one)
+    unrolled = replace(built, design=replace(built.design, plan=replace(built.design.plan, style="unrolled")))
+    with pytest.raises(CalibrationError, match="is in the style unrolled: its layers are one function") as caught:
+        _blocks("x", unrolled, boards.load("pynq-z2"), {})
+    assert caught.value.remedy == "build with --style stream"
 
 
 def test_a_damaged_build(one: Path) -> None:
