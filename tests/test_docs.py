@@ -27,7 +27,7 @@ OTHERS = {
 def code_lines(page: Path) -> list[str]:
     """What stands in blocks of code, each command by itself and without its comment."""
     lines = []
-    for line in page.read_text().splitlines():
+    for line in page.read_text().replace("\\\n", "").splitlines():  # a command on two lines
         if re.match(r"( {4}|- {3})", line):
             shown = re.split(r"\s#\s", line)[0].strip()
             lines += [part.strip() for part in shown.split("&&")]
