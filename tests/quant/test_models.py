@@ -35,6 +35,10 @@ LAYERS = {
 DEEP = ("resnet18", "resnet20", "mobilenet_v1", "mobilenet_v2", "vgg11", "cnv")
 
 
+ALIKE = ("resnet20", "svhn10", "vgg11", "jet_tagger")
+"""Made by the same function as another model, with more or fewer of the same parts: exporting them shows nothing new."""
+
+
 def small(name, **options):
     shape = SHAPES.get(name, IMAGE)
     outputs = 24 if name == "autoencoder" else 10
@@ -50,7 +54,9 @@ def small(name, **options):
 def test_model_can_be_inspected(tmp_path, name):
     model, shape = small(name)
     assert len(weight_layers(model)) == LAYERS[name]
-    found = flow.inspect(quant.export(model, tmp_path / "m.onnx", torch.randn(2, *shape)))
+    if name in ALIKE:
+        return
+    found = flow.inspect(quant.export(model, tmp_path / "m.onnx", torch.randn(1, *shape)))
     assert not found.problems
     assert found.input_shape == shape
     assert sum(layer.weight is not None for layer in found.layers) == LAYERS[name]
