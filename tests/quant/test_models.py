@@ -36,7 +36,7 @@ DEEP = ("resnet18", "resnet20", "mobilenet_v1", "mobilenet_v2", "vgg11", "cnv")
 
 
 ALIKE = ("resnet20", "svhn10", "vgg11", "jet_tagger")
-"""Made by the same function as another model, with more or fewer of the same parts: exporting them shows nothing new."""
+"""Made as another model is, of more or fewer of the same parts: their export would show nothing new."""
 
 
 def small(name, **options):
