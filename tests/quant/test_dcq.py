@@ -134,7 +134,7 @@ def epochs(network, method, x, y, count, lr, seed):
 def test_it_beats_plain_training_of_a_deep_binary_network():
     """Both start from the same float network, and learn with binary weights for five epochs at the same rate.
 
-    The rate is the one of 0.003, 0.01 and 0.02 that was the best for plain training.
+    The rate is the one of 0.003 and 0.01 that was the better for plain training.
     """
     digits = data.load("digits", None)
     scores = {Uniform: [], Dcq: []}
