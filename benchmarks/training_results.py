@@ -18,8 +18,10 @@ import hashlib
 import io
 import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -100,18 +102,59 @@ NETWORKS = {
     ),
 }
 FLOAT = "float"
+KILOBYTES = "<kilobytes of 3 bits a weight>"
 UNIFORM = {f"uniform {bits}": f'[method]\nname = "uniform"\nweight_bits = {bits}\n' for bits in (8, 6, 4, 3, 2)}
+SEARCHED = {
+    f"{name}, 3 bits": f'[method]\nname = "{name}"\nbudget = 3.0\nchoices = [2, 3, 4, 6]\n'
+    for name in ("greedy", "ilp", "sensitivity", "releq")
+}
 LEARNED = {
-    "sinreq 4": '[method]\nname = "sinreq"\nweight_bits = 4\n',
     "sinareq": '[method]\nname = "sinareq"\n',
     "sinareq, at most 4": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 2.0\n[budget]\naverage_bits = 4\n',
     "sinareq, at most 3": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 2.0\n[budget]\naverage_bits = 3\n',
+    "fdmp, 3 bits": f'[method]\nname = "fdmp"\nweight_kb = {KILOBYTES}\n',
+    "hgq": '[method]\nname = "hgq"\n',
+    "hgq, strong": '[method]\nname = "hgq"\nstrength = 1.0\n',
+    **SEARCHED,
+    "ptq, 3 bits": '[method]\nname = "ptq"\nrounding = "learned"\nbudget = 3.0\nchoices = [2, 3, 4, 6]\nact_bits = 4\n',
+    "ptilmpq": '[method]\nname = "ptilmpq"\nact_bits = 4\n',
 }
+GIVEN = {
+    "sinreq 4": '[method]\nname = "sinreq"\nweight_bits = 4\n',
+    "pfq 3": '[method]\nname = "pfq"\nstages = [6, 4]\nweight_bits = 3\n',
+    "dynasty 3": '[method]\nname = "dynasty"\nweight_bits = 3\n',
+    "dcq 2": '[method]\nname = "dcq"\nweight_bits = 2\n',
+    "ptq 4": '[method]\nname = "ptq"\nweight_bits = 4\nact_bits = 4\n',
+    "po2": '[method]\nname = "po2"\n',
+    "admm, powers of two": '[method]\nname = "admm"\n',
+}
+PUBLISHED = (
+    (
+        "ReLeQ (arXiv:1811.01704)",
+        "LeNet on MNIST 2.25 bits a weight on average, SimpleNet on CIFAR-10 5, SVHN 4; loss below 0.3 %",
+    ),
+    (
+        "WaveQ (arXiv:2003.00146)",
+        "at 3 to 5 bits 4.8 points above DoReFa and WRPN on average; learned widths keep the accuracy",
+    ),
+    ("SinReQ (arXiv:1905.01416)", "at 3 to 5 bits 2.8 points above DoReFa, 2.1 above WRPN"),
+    (
+        "DCQ (arXiv:1906.06033)",
+        "21.6 points above DoReFa with binary weights, 9.3 with ternary ones, over seven networks",
+    ),
+    ("HGQ (arXiv:2405.00645)", "up to 20 times fewer resources and 5 times less latency at equal accuracy"),
+    ("Schaefer et al. (arXiv:2206.07741)", "MobileNetV2 on ImageNet 65.39 % within 3.51 MB of weights and activations"),
+    (
+        "A2Q (arXiv:2308.13504)",
+        "up to 2.3 times fewer resources than with accumulators of 32 bits, at 99.2 % of the float accuracy",
+    ),
+)
+"""What others say of their own runs, in their abstracts: not measured here."""
 COLUMNS = (
     *("method", "seeds", "accuracy", "bits a weight", "widths (first seed)", "kbit operations"),
     *("LUT", "DSP", "BRAM18", "frames/s", "exact", "no uniform better"),
 )
-METHODS = {FLOAT: "", **UNIFORM, **LEARNED}
+METHODS = {FLOAT: "", **UNIFORM, **LEARNED, **GIVEN}
 
 
 @dataclass(frozen=True)
@@ -145,14 +188,27 @@ class Row:
     problem: str = ""
 
 
-def recipe_text(network: Network, method: str, seed: int, path: Path | None) -> str:
-    """The recipe of a cell; activations have 4 bits in all of them."""
+def recipe_text(name: str, method: str, seed: int, path: Path | None) -> str:
+    """The recipe of a cell; activations have 4 bits in all of them, unless the method chooses."""
+    network = NETWORKS[name]
     where = f"path = {json.dumps(str(path))}\n" if path is not None else ""
+    chosen = METHODS[method] or '[method]\nname = "uniform"\n'
+    if KILOBYTES in chosen:
+        chosen = chosen.replace(KILOBYTES, f"{3 * weights_of(name, path) / 8e3:.6g}")
     return (
         f"epochs = {network.epochs}\nbatch = 64\nlr = {network.lr}\nseed = {seed}\n"
-        f'[data]\nname = "{network.data}"\n{where}[model]\n{network.model}\nact_bits = 4\n'
-        + (METHODS[method] or '[method]\nname = "uniform"\n')
+        f'[data]\nname = "{network.data}"\n{where}[model]\n{network.model}\nact_bits = 4\n{chosen}'
     )
+
+
+@cache
+def weights_of(name: str, path: Path | None) -> int:
+    """How many weights a network has."""
+    network = NETWORKS[name]
+    options = tomllib.loads(network.model)
+    source = data.load(network.data, path)
+    model = models.build(options.pop("name"), source.shape, source.classes, **options)
+    return sum(layer.weight.numel() for layer in weight_layers(model).values())
 
 
 def float_accuracy(recipe: Recipe) -> float:
@@ -198,24 +254,31 @@ def cell(name: str, method: str, seed: int, recipe: Path, digest: str) -> Row:
         report = build(found.model, board=BOARD, plan=folder / "plan.toml", out=folder / "build").report
     except FlowError as error:
         return Row(*key, problem=error.message.splitlines()[0])
-    layers = layers_of(compile_model(found.model).graph)
-    products = [
-        (layer.macs, layer.product.weight_type.bits, layer.core_x.element.bits) for layer in layers if layer.product
+    products = [layer for layer in layers_of(compile_model(found.model).graph) if layer.product]
+    widths = [w["bits"] for w in json.loads((folder / "widths.json").read_text())["layers"].values()]
+    operations = [
+        layer.macs * _mean_width(bits) * layer.core_x.element.bits for layer, bits in zip(products, widths, strict=True)
     ]
-    widths = json.loads((folder / "widths.json").read_text())["layers"].values()
     used = planned.resources.total
     return Row(
         *key,
         accuracy=found.score,
         average_bits=found.average_bits,
-        widths=" ".join(str(w["bits"]) if isinstance(w["bits"], int) else "mixed" for w in widths),
-        bit_operations=sum(macs * w * a for macs, w, a in products),
+        widths=" ".join(str(bits) if isinstance(bits, int) else f"{_mean_width(bits):.1f}*" for bits in widths),
+        bit_operations=round(sum(operations)),
         lut=used.lut,
         dsp=used.dsp,
         bram18=used.bram18,
         fps=planned.design.plan.clock_mhz * 1e6 / planned.design.interval,
         exact=report.held,
     )
+
+
+def _mean_width(bits: int | dict[str, int]) -> float:
+    """Of a layer's weights; a dictionary says how many have which width."""
+    if isinstance(bits, int):
+        return bits
+    return sum(int(width) * count for width, count in bits.items()) / sum(bits.values())
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -249,8 +312,9 @@ def table(rows: list[Row]) -> str:
         "seeds, with the least and the greatest. Activations have 4 bits, the input 8. Bit operations: for each",
         "multiplication of a frame the product of its operands' bits. LUT, DSP, BRAM18 and frames/s: the cheapest plan",
         f"on {BOARD} that reaches the frame rate named, shell included, estimated (docs/cost_model.md). Exact: C",
-        "simulation of the built design gave the model's integers in every run. The last column is for learned widths:",
-        "whether no uniform width with as few bit operations, or fewer, has a higher mean accuracy; else that one.",
+        "simulation of the built design gave the model's integers in every run. A width with a star is the mean of a",
+        "layer whose weights have widths of their own. The last column is for learned widths: whether no uniform width",
+        "with as few bit operations, or fewer, has a higher mean accuracy; else that one.",
     ]
     for name in [name for name in NETWORKS if any(row.network == name for row in rows)]:
         network = NETWORKS[name]
@@ -270,6 +334,12 @@ def table(rows: list[Row]) -> str:
                 lines.append(_line(method, found, uniform))
             for row in failed:
                 lines.append(f"| {method} | seed {row.seed} | {row.problem} |" + " |" * 9)
+    lines += ["", "## Published", ""]
+    lines += [
+        "What others say of their own runs, in their abstracts; other data, schedules and hardware, nothing measured here.",
+        "",
+    ]
+    lines += ["| method | result |", "|---|---|", *(f"| {method} | {result} |" for method, result in PUBLISHED)]
     return "\n".join(lines) + "\n"
 
 
@@ -311,7 +381,7 @@ def main() -> int:
     for name, seed, method in [] if given.only_table else wanted:
         network = NETWORKS[name]
         path = network.files(given.data, given.out) if network.files is not None else None
-        text = recipe_text(network, method, seed, path)
+        text = recipe_text(name, method, seed, path)
         digest = hashlib.sha256(f"{method}\n{network.fps}\n{text}".encode()).hexdigest()[:12]
         before = rows.get((name, method, seed))
         if before is not None and before.recipe == digest:
