@@ -336,7 +336,7 @@ def table(rows: list[Row]) -> str:
                 lines.append(f"| {method} | seed {row.seed} | {row.problem} |" + " |" * 9)
     lines += ["", "## Published", ""]
     lines += [
-        "What others say of their own runs, in their abstracts; other data, schedules and hardware, nothing measured here.",
+        "What others say of their own runs, in their abstracts: other data, schedules and hardware; not measured here.",
         "",
     ]
     lines += ["| method | result |", "|---|---|", *(f"| {method} | {result} |" for method, result in PUBLISHED)]
