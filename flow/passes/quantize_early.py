@@ -132,6 +132,8 @@ def _swapped(graph: ModelGraph, function: ModelOp, mover: ModelOp) -> ModelGraph
         made = function.with_inputs({mover.name: operand})
         if isinstance(made, Quant | BipolarQuant):
             made = replace(made, scale=_without_axes(made.scale), zero_point=_without_axes(made.zero_point))
+        elif isinstance(made, LeakyRelu):
+            made = replace(made, slope=_without_axes(made.slope))
         first.append(replace(made, name=name))  # type: ignore[arg-type]
     moved = replace(mover.with_inputs(before), name=function.name)
     nodes: list[ModelOp] = []

@@ -212,6 +212,30 @@ def test_a_mean_over_an_image_that_was_turned():
     )
 
 
+@pytest.mark.parametrize("kind", ["sum", "mean"])
+def test_channels_reduced_away_and_then_the_rows(kind):
+    """Of (3, 5, 2) stays (3, 5), whose channels are the five."""
+    assert_exact(
+        Input("x", (3, 5, 2)),
+        quant("a", "x"),
+        Reduce("flat", "a", kind, (2,), False),
+        Reduce("rows", "flat", "mean", (1,), True),
+        quant("y", "rows", 0.05),
+    )
+
+
+def test_channels_reduced_away_and_the_rest_taken_apart():
+    assert_exact(
+        Input("x", (3, 5, 2)),
+        quant("a", "x"),
+        Reduce("flat", "a", "sum", (2,), False),
+        Slice("last", "flat", (1, 0), (3, 5), (1, 1)),
+        Slice("first", "flat", (0, 0), (1, 5), (1, 1)),
+        Concat("turned", ("last", "first"), 0),
+        quant("y", "turned"),
+    )
+
+
 def test_channels_of_unlike_ranges_in_another_shape():
     """Each element of the vector has its own range, that of the image behind it has one."""
     assert_exact(

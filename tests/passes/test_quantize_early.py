@@ -12,6 +12,7 @@ from flow.ir.model import (
     Constant,
     DepthToSpace,
     Input,
+    LeakyRelu,
     MatMul,
     Pad,
     Pool,
@@ -90,6 +91,12 @@ def test_functions_of_one_value_move_along():
     order = [type(n) for n in found.nodes if not isinstance(n, Constant)][3:]
     # a sum with a constant is not taken to rise, so that it stays behind the maximum
     assert order == [MatMul, Unary, Pool, Binary, Quant, Reshape]
+
+
+def test_a_slope_loses_the_axes_that_its_operand_has_not():
+    nodes = (Reshape("m", "a", (1, 1, 4, 16)), LeakyRelu("r", "m", np.full((1, 1, 1, 1), 0.3)))
+    _, found = after(X, *FIRST, Reshape("flat", "a", (64,)), *(n.with_inputs({"a": "flat"}) for n in nodes), quant("r"))
+    assert [type(n) for n in found.nodes][3:] == [MatMul, LeakyRelu, Quant, Reshape, Reshape]
 
 
 def test_the_least_stays_behind_the_greatest():

@@ -64,13 +64,8 @@ def reduce(b: Builder, node: Reduce) -> None:
     shape = b.shapes[node.x]
     if len(shape) - 1 not in node.axes and len(shape) in (2, 3):
         sizes = tuple(size if axis in node.axes else 1 for axis, size in enumerate(shape[:-1]))
-        window, wanted = Window.of(sizes, sizes), b.shapes[node.name]
-        made, encoding = _pooled(b, node, node.kind, window, whole=True, share=node.kind == "mean")
-        if made.infer(b.types[made.x]).shape == (1,) * (3 - len(wanted)) + wanted:
-            b.give(node, made, encoding)
-            return
-        b.add(replace(made, name=f"{node.name}:kept"))
-        b.give(node, Flatten(node.name, f"{node.name}:kept", wanted), encoding)
+        window = Window.of(sizes, sizes)
+        _give_shaped(b, node, *_pooled(b, node, node.kind, window, whole=True, share=node.kind == "mean"))
         return
     if node.axes == (len(shape) - 1,) and node.kind != "max":
         tensor, inputs = b.integers(node.x, node)
@@ -78,10 +73,21 @@ def reduce(b: Builder, node: Reduce) -> None:
         weight, encoding = integer_product(node, ones, inputs, np.arange(shape[-1])[:, None])
         if node.kind == "mean":
             encoding = Encoding.of((s / shape[-1] for s in encoding.scale), (o / shape[-1] for o in encoding.offset))
-        b.give(node, narrowest(b, node, Dense(node.name, tensor, weight, WIDEST)), encoding)
+        _give_shaped(b, node, narrowest(b, node, Dense(node.name, tensor, weight, WIDEST)), encoding)
         return
     raise refused(
         node,
         f"it takes the {node.kind} over axes {node.axes} of {shape}",
         "reduce over positions, or over the channels alone (their sum or mean)",
     )
+
+
+def _give_shaped(b: Builder, node: Reduce, made: Pooling | Dense, encoding: Encoding) -> None:
+    """What is reduced keeps its axes, of size one; the model may have dropped them."""
+    wanted = b.shapes[node.name]
+    kept = made.infer(b.types[made.x]).shape
+    if kept == (1,) * (len(kept) - len(wanted)) + wanted:
+        b.give(node, made, encoding)
+        return
+    b.add(replace(made, name=f"{node.name}:kept"))
+    b.give(node, Flatten(node.name, f"{node.name}:kept", wanted), encoding)
