@@ -16,7 +16,7 @@ from flow.ir.functions import NEVER, Lookup, Step
 from flow.ir.graph import Graph, Node
 from flow.ir.joins import Concatenation, Gate, Sum
 from flow.ir.moves import ChannelShuffle, Flatten, Padding, PixelShuffle, PixelUnshuffle, Repeat, Selection
-from flow.ir.parts import cores, over_parts
+from flow.ir.parts import over_parts
 from flow.ir.products import Convolution, Dense, Pooling
 from flow.ir.tensor_type import Shape, TensorType, over_channels, padded_type
 from flow.ir.types import MAX_BITS, ElementType, Ints
@@ -168,10 +168,7 @@ def execute(graph: DataflowGraph, feeds: dict[str, Ints], *, keep: bool = False)
         for name, value in _evaluated(graph, {name: x[part] for name, x in feeds.items()}, keep)[0].items():
             found[name][part] = value
 
-    if frames * size <= _ELEMENTS:
-        evaluate(slice(None))
-    else:
-        over_parts(evaluate, frames, max(1, min(_ELEMENTS // size, -(-frames // cores()))))
+    over_parts(evaluate, frames, size, _ELEMENTS)
     return found
 
 

@@ -149,10 +149,7 @@ class IntegerModel:
             found = Evaluation(head, {name: frames[part]}).decisions[output].levels
             levels[part] = found.reshape(-1, *self.source.shape)
 
-        if frames.size <= _CACHED:
-            evaluate(slice(None))
-        else:
-            over_parts(evaluate, len(frames), max(1, _CACHED * len(frames) // frames.size))
+        over_parts(evaluate, len(frames), prod(frames.shape[1:]), _CACHED)
         return levels
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flow.errors import VerifyError
-from flow.ir import dataflow
+from flow.ir import dataflow, parts
 from flow.ir.dataflow import (
     NEVER,
     Dense,
@@ -236,14 +236,17 @@ def test_execute_and_infer():
 
 def test_parts_of_a_batch_are_the_batch(monkeypatch):
     monkeypatch.setattr(dataflow, "_ELEMENTS", 40)  # the tensors of a frame have 8 elements: five frames in a part
-    parts = []
+    taken = []
 
-    def recorded(work, frames, size):
-        parts.append((frames, size))
-        over_parts(work, frames, size)
+    def recorded(work, *sizes):
+        def part_of_work(part):
+            taken.append(part)
+            work(part)
+
+        over_parts(part_of_work, *sizes)
 
     monkeypatch.setattr(dataflow, "over_parts", recorded)
-    monkeypatch.setattr(dataflow, "cores", lambda: 2)
+    monkeypatch.setattr(parts, "cores", lambda: 2)
     x = np.random.default_rng(1).integers(-4, 4, (23, 2))
     frame_by_frame = [execute(GOOD, {"x": frame[None]}, keep=True) for frame in x]
     for keep in (False, True):
@@ -251,7 +254,9 @@ def test_parts_of_a_batch_are_the_batch(monkeypatch):
         assert list(found) == (["x", "d", "f", "y"] if keep else ["y"])
         for name, values in found.items():
             assert np.array_equal(values, np.concatenate([frame[name] for frame in frame_by_frame]))
-    assert parts == [(23, 5), (23, 5)]
+    assert sorted((part.start, part.stop) for part in taken) == sorted(
+        2 * [(0, 5), (5, 10), (10, 15), (15, 20), (20, 23)]
+    )
     assert execute(GOOD, {"x": x[:0]})["y"].shape == (0, 1, 2)
 
 
@@ -261,7 +266,7 @@ def test_what_a_part_raises_is_raised():
             raise ValueError("in the third part")
 
     with pytest.raises(ValueError, match="in the third part"):
-        over_parts(work, 7, 2)
+        over_parts(work, 7, 1, 2)
 
 
 WRONG = {
