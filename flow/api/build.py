@@ -24,7 +24,7 @@ from flow.backend import tools
 from flow.backend.csim import Simulator, compile_design
 from flow.emit.cxx import codes
 from flow.emit.driver import KnownAnswers, emit_driver
-from flow.emit.fileset import FileSet
+from flow.emit.fileset import FileSet, digest_of
 from flow.emit.hls import Dialect, HlsOptions, Names, emit_hls
 from flow.emit.kernels import emit_kernels
 from flow.emit.scripts import ScriptConfig, config_tcl
@@ -156,7 +156,7 @@ def build(
                 checks.append(check)
             right = _accuracy(compiled, design, simulator, batches, user)
         report = assemble(
-            model={"file": path.name, "sha256": _digest(path)},
+            model={"file": path.name, "sha256": digest_of(path)},
             board=target,
             design=design,
             names=names,
@@ -257,7 +257,7 @@ def _report_files(report: BuildReport, files: FileSet, path: Path, design: Desig
     solvers = ("da4ml",) if solved_by_da4ml(design) else ()
     versions = {name: tools.package_version(name) for name in (*tools.PACKAGES, *solvers)}
     lock = {
-        "model": {"file": path.name, "sha256": _digest(path)},
+        "model": {"file": path.name, "sha256": digest_of(path)},
         "plan": hashlib.sha256(print_plan(design.plan).encode()).hexdigest(),
         "templates": templates_digest(),
         "cost": cost_file().digest,
@@ -282,10 +282,6 @@ def templates_digest() -> str:
             total.update(f"{file.relative_to(root).as_posix()}\0".encode())
             total.update(file.read_bytes())
     return total.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _accuracy(

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refits the cost model to what Vivado made of the user's own builds."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from flow.api.simulate import Built, open_build
 from flow.api.synthesize import project_name
 from flow.backend.synthesis import STEPS, Program, Runner
 from flow.backend.vivado_report import Amounts, read_hierarchy
+from flow.emit.fileset import digest_of, write_whole
 from flow.errors import BoardError, CalibrationError, OutputError
 from flow.plan import board as boards
 from flow.plan import calibration, cost
@@ -82,7 +82,7 @@ def calibrate(
         unmatched += [f"{label}: {name}" for name in left]
     result = calibration.calibrate(blocks, cost_file())
     if target is not None:
-        _write(target, _HEADING + "\n" + render(result.file))
+        write_whole(target, f"{_HEADING}\n{render(result.file)}".encode())
     return CalibrationReport(result, tuple(sorted(tools)), tuple(unmatched), str(target) if target else None)
 
 
@@ -93,16 +93,6 @@ def _checked_target(path: Path) -> Path:
     if path.is_dir() or (path.exists() and "[coefficients." not in path.read_text(errors="replace")):
         raise OutputError(f"{path} exists and holds no coefficients", "name another file with --out")
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        new.write_text(text)
-        new.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}", "name another with --out") from error
 
 
 def _finished(folder: Path) -> Runner:
@@ -127,7 +117,7 @@ def _finished(folder: Path) -> Runner:
         raise CalibrationError(
             f"{folder}: the reports are not of what lies there: {', '.join(left)} would run again", _REMEDY
         )
-    if hashlib.sha256((folder / "plan.toml").read_bytes()).hexdigest() != plan:
+    if digest_of(folder / "plan.toml") != plan:
         raise CalibrationError(f"{folder}: plan.toml is not that of the build", _REMEDY)
     return runner
 

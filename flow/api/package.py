@@ -9,7 +9,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow.errors import OutputError, PackageError
+from flow.emit.fileset import digest_of, write_whole
+from flow.errors import PackageError
 
 _BESIDE = ("io.json", "build.lock", "report.txt")
 FORMAT = 1
@@ -59,15 +60,7 @@ def package(folder: str | Path, out: str | Path | None = None) -> Package:
     contents["SHA256SUMS"] = "".join(f"{digest}  {name}\n" for name, digest in files.items()).encode()
     contents["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
     archive = Path(out) if out is not None else folder / f"{design}.tar.gz"
-    try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        new = archive.with_name(f".{archive.name}.new")
-        new.write_bytes(_archive(design, contents))
-        new.replace(archive)
-    except OSError as error:
-        raise OutputError(
-            f"{archive} cannot be written: {error.strerror or error}", "name another with --out"
-        ) from error
+    write_whole(archive, _archive(design, contents))
     return Package(archive, design, files)
 
 
@@ -116,7 +109,7 @@ def _bitstream(folder: Path, design: str) -> dict[str, Path]:
         for suffix in suffixes:
             path = f"hls_work/{target}/{design}.{suffix}"
             found[f"{design}.{suffix}"] = folder / path
-            if hashlib.sha256((folder / path).read_bytes()).hexdigest() != record["reports"][path]:
+            if digest_of(folder / path) != record["reports"][path]:
                 raise PackageError(f"{folder / path} is not what the last step of --synth {target} left", remedy)
     except (OSError, ValueError, KeyError) as error:
         raise PackageError(f"{folder} holds no finished {target}", remedy) from error

@@ -20,6 +20,7 @@ from typing import Literal, TypeAlias
 from flow.backend import tools
 from flow.backend.process import Command, run
 from flow.backend.vivado_report import read_utilization
+from flow.emit.fileset import digest_of
 from flow.emit.process_text import Dialect
 from flow.errors import SynthesisError, ToolFailedError, ToolNotFoundError
 
@@ -330,7 +331,9 @@ class Runner:
             "digest": digest,
             "tool": program.path.name,
             "version": program.version,
-            "reports": {str(path.relative_to(self.folder)): _sha(path) for path in self.paths(step, reports_only=True)},
+            "reports": {
+                str(path.relative_to(self.folder)): digest_of(path) for path in self.paths(step, reports_only=True)
+            },
         }
         path = self._record(step)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -372,7 +375,7 @@ class Runner:
         try:
             record = json.loads(self._record(step).read_text())
             reports: dict[str, str] = record["reports"]
-            same = all(_sha(self.folder / path) == digest for path, digest in reports.items())
+            same = all(digest_of(self.folder / path) == digest for path, digest in reports.items())
         except (OSError, ValueError, KeyError):
             return False
         return same and record["digest"] == self.digest(step) and all(p.is_file() for p in self.paths(step))
@@ -390,7 +393,7 @@ class Runner:
             else sorted(p for d in ("hls", "tb", "kernels") for p in (self.folder / d).rglob("*") if p.is_file())
         )
         for path in (*scripts, *sources):
-            total.update(f"{path.relative_to(self.folder).as_posix()}\0{_sha(path)}\0".encode())
+            total.update(f"{path.relative_to(self.folder).as_posix()}\0{digest_of(path)}\0".encode())
         for name in step.after:
             total.update(self.digest(STEPS[name]).encode())
         return total.hexdigest()
@@ -404,10 +407,6 @@ def _all_after(step: Step) -> set[str]:
     for name in step.after:
         found |= _all_after(STEPS[name])
     return found
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 _HARMLESS = re.compile(r"\[PSU-\d+\]")

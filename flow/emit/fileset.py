@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from flow.errors import OutputError
+
 
 @dataclass(frozen=True)
 class FileSet:
@@ -42,3 +44,23 @@ class FileSet:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that the user named with ``--out``, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        new.write_bytes(content)
+        new.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}", "name another with --out") from error
