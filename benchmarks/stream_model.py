@@ -19,14 +19,12 @@ from rich.table import Table
 from flow.api.compile import compile_model
 from flow.plan import board as boards
 from flow.plan.design import build_design
-from flow.plan.events import EventModel, Run, piped
+from flow.plan.events import Run
 from flow.plan.fifo_search import price
 from flow.plan.folding import fold
 from flow.plan.goals import Goals
 from flow.plan.layers import layers_of
-from flow.plan.pipeline import pipeline_depth
-from flow.plan.processes import schedule
-from flow.plan.timing import depths_of, timed
+from flow.plan.timing import depths_of, event_model, timed
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -36,8 +34,7 @@ def measured(path: Path, board_name: str, fps: float | None) -> list[str]:
     layers, board = layers_of(compile_model(path).graph), boards.load(board_name)
     plan = fold(layers, board, board.clock.default_mhz, Goals(target_fps=fps)).plan
     design = build_design(layers, plan, board.axis_bits)
-    steps = [piped(schedule(process), pipeline_depth(process)) for process in design.processes]
-    model = EventModel(steps, [(s.producer, s.output, s.consumer, s.input) for s in design.streams])
+    model = event_model(design)
     depths = depths_of(design)
     model.run(depths, model.slowest)  # loads or compiles the engine
     start = time.perf_counter()

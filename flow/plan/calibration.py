@@ -140,12 +140,11 @@ def calibrate(blocks: Sequence[Block], base: CostFile) -> Calibration:
     """
     builds = tuple(dict.fromkeys(block.build for block in blocks))
     found = _fit(blocks, base)
-    outside = [block for build in builds for block in blocks if block.build == build]
     compared: list[Compared] = []
     for build in builds:
         others = [block for block in blocks if block.build != build]
         fitted = _with(base, _fit(others, base) if others else found)
-        for block in outside:
+        for block in blocks:
             if block.build == build:
                 compared += _compared(block, base, fitted)
     errors = tuple(_error(resource, compared) for resource in FITTED)

@@ -181,7 +181,6 @@ class _Builder:
         total = np.array(amounts, np.int64)
         if len(self.first) > 1:
             total += _by_width(lanes, lambda given: _fork(len(self.first), given, bits))
-            cycles = np.maximum(cycles, source.values // lanes + MOVE_DEPTH)
         taken = np.full(len(lanes), source.lanes)
         return Node(None, (), taken, lanes, cycles, lanes * 0, total, len(self.first) > 1)
 

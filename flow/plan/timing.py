@@ -148,6 +148,11 @@ def depths_of(design: Design) -> list[int]:
     return _Known(design).depths()
 
 
+def event_model(design: Design, times: int = 1) -> EventModel:
+    """A design with pipelines so many times as deep as assumed."""
+    return _Known(design).model(times)
+
+
 class _Known:
     """What the processes of a design do, worked out once: as much as a large frame has words."""
 

@@ -13,17 +13,8 @@ from flow.ir.types import IntType
 from flow.ir.window import Window
 from flow.plan import fifo
 from flow.plan.design import build_design
-from flow.plan.events import EventModel, piped
 from flow.plan.layers import layers_of
-from flow.plan.pipeline import pipeline_depth
-from flow.plan.processes import schedule
-from flow.plan.timing import depths_of
-
-
-def model_of(design, times=1):
-    """The event model of a design, its pipelines so many times as deep as assumed."""
-    steps = [piped(schedule(process), times * pipeline_depth(process)) for process in design.processes]
-    return EventModel(steps, [(s.producer, s.output, s.consumer, s.input) for s in design.streams])
+from flow.plan.timing import depths_of, event_model
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -31,7 +22,7 @@ def test_timetable_keeps_the_pace(seed):
     """With pipelines of each depth that it was laid out for."""
     design = random_case(seed, networks.layer_network(seed), collections.Counter()).design
     for times in fifo.PIPELINES:
-        model = model_of(design, times)
+        model = event_model(design, times)
         assert model.interval(depths_of(design)) == model.slowest
 
 
@@ -44,7 +35,7 @@ def test_chain_of_convolutions_keeps_its_pace():
     last = net.step(net.convolution(net.step(net.convolution("x", window=same, outputs=4)), window=same, outputs=4))
     design = random_case(0, net.graph(last), used).design
     plan = replace(design.plan, layers=tuple(replace(p, pe=2, simd=4) for p in design.plan.layers))
-    model = model_of(design := build_design(layers_of(net.graph(last)), plan, 64))
+    model = event_model(design := build_design(layers_of(net.graph(last)), plan, 64))
     assert model.interval(depths_of(design)) == model.slowest
     assert model.interval([2] * len(design.streams)) > 1.2 * model.slowest
 

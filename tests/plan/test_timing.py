@@ -10,7 +10,6 @@ import test_random_networks as networks
 from random_designs import random_case
 from test_design import chain, design_of
 from test_events import simulate
-from test_fifo import model_of
 
 from flow.errors import PlanFileError
 from flow.ir.dataflow import Convolution, Source, Step, Sum
@@ -25,7 +24,7 @@ from flow.plan.layers import layers_of
 from flow.plan.pipeline import pipeline_depth
 from flow.plan.plan import LayerPlan, Plan, divisors
 from flow.plan.processes import Gearbox, Schedule, schedule
-from flow.plan.timing import _Judge, timed
+from flow.plan.timing import _Judge, event_model, timed
 
 ONE = np.ones(1, np.int64)
 U4, I16 = IntType(4, signed=False), IntType(16, signed=True)
@@ -111,7 +110,7 @@ def test_cheapest_depths_by_simulation():
     design = residual()
     sized, timing = timed(design, *named(design))
     depths = [stream.depth for stream in sized.streams]
-    model = model_of(design)
+    model = event_model(design)
     assert timing.interval == model.slowest
     assert all(timing.minimal)
     before = [price(s.depth, s.bits) for s in design.streams]
@@ -130,7 +129,7 @@ def test_cheapest_depths_by_simulation():
         for depth in options[options.index(depths[place]) + 1 :]:
             tried = [*depths[:place], depth, *depths[place + 1 :]]
             kept = model.interval(tried) == model.slowest
-            assert not kept or any(model_of(design, times).deadlock(tried) for times in (0, 2))
+            assert not kept or any(event_model(design, times).deadlock(tried) for times in (0, 2))
             cheaper += 1
     assert cheaper > 0
 
@@ -157,7 +156,7 @@ def test_given_depth_that_slows_is_noted():
         f"the depths given in the plan ('s{middle}': 1) slow the design: a frame every {timing.interval} cycles, "
         f"where deeper streams would allow {free.interval}",
     )
-    assert timing.interval == model_of(design).interval([s.depth for s in sized.streams])
+    assert timing.interval == event_model(design).interval([s.depth for s in sized.streams])
 
 
 def test_given_depth_that_stops_the_design_is_refused():
@@ -230,8 +229,8 @@ def test_chosen_depths_hold_with_other_pipelines(seed):
     design = random_case(seed, networks.layer_network(seed), collections.Counter()).design
     sized, timing = timed(design, *named(design))
     depths = [stream.depth for stream in sized.streams]
-    assert timing.interval == model_of(design).interval(depths) == model_of(design).slowest
-    assert [model_of(design, times).deadlock(depths) for times in PIPELINES] == [None] * len(PIPELINES)
+    assert timing.interval == event_model(design).interval(depths) == event_model(design).slowest
+    assert [event_model(design, times).deadlock(depths) for times in PIPELINES] == [None] * len(PIPELINES)
 
 
 def test_pace_that_only_a_deep_pipeline_keeps_is_refused():
