@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import check_refused
 from test_methods import TASK, X, accuracy, model, train, widths
 from torch import nn
 
@@ -396,13 +397,7 @@ def test_what_two_regions_hold_is_what_is_built(tmp_path, monkeypatch):
     ],
 )
 def test_messages(kind, options, message):
-    def prepared():
-        method = kind(**options)
-        method.see(TASK)
-        method.prepare(model(), X[:8], 10)
-
-    with pytest.raises(OptionError, match=message):
-        prepared()
+    check_refused(kind, options, message, model(), TASK)
 
 
 def test_networks_that_cannot_be():

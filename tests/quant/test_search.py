@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import check_refused
 from test_methods import TASK, X, accuracy, model, train, widths
 
 from flow.errors import OptionError
@@ -165,13 +166,7 @@ def test_a_search_leaves_the_model_as_it_is_but_for_the_widths():
     ],
 )
 def test_messages(kind, options, message):
-    def prepared():
-        method = kind(**options)
-        method.see(TASK)
-        method.prepare(model(), X[:8], 10)
-
-    with pytest.raises(OptionError, match=message):
-        prepared()
+    check_refused(kind, options, message, model(), TASK)
 
 
 def test_a_search_needs_the_data():

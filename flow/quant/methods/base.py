@@ -103,6 +103,11 @@ class Method:
         """
         self.model, self.steps, self.layers = model, steps, weight_layers(model)
 
+    @property
+    def home(self) -> Any:
+        """The layer that keeps what the method keeps with the model: a container would run it."""
+        return next(iter(self.layers.values()))
+
     def own_parameters(self) -> list[nn.Parameter]:
         """Those parameters of the model that the method brought."""
         return []

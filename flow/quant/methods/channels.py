@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from flow.errors import OptionError
 from flow.quant.layers import QuantLayer, replace_weight_quantizer, set_weight_bits, weight_bits, weight_layers
+from flow.quant.tracing import traced
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -87,13 +87,7 @@ def links(model: nn.Module) -> list[Link]:
     Raises:
         OptionError: What the model does depends on its input; it cannot be known in advance.
     """
-    tracer = _Tracer()
-    try:
-        graph = tracer.trace(model)
-    except (fx.proxy.TraceError, TypeError) as error:
-        raise OptionError(
-            f"the order of the model's layers cannot be read: {error}", "take a model without branches on its data"
-        ) from error
+    graph = traced(model, "the order of the model's layers cannot be read", "take a model without branches on its data")
     modules, layers = dict(model.named_modules()), weight_layers(model)
     found = []
     for node in graph.nodes:
@@ -103,14 +97,6 @@ def links(model: nn.Module) -> list[Link]:
             if reader is not None:
                 found.append(Link(layers[node.target], str(node.target), tuple(norms), reader))
     return found
-
-
-class _Tracer(fx.Tracer):
-    """Looks into containers, and not into layers."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        own = type(m).__module__
-        return own.startswith(("brevitas.", "torch.nn")) and not isinstance(m, nn.Sequential)
 
 
 def _reader(node: fx.Node, modules: dict[str, nn.Module], layers: dict[str, Any], norms: list[Any]) -> Any | None:

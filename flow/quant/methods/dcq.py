@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flow.errors import OptionError
-from flow.quant.layers import QuantLayer, activations, weight_layers
+from flow.quant.layers import QuantLayer, activations
 from flow.quant.methods.base import Method
 from flow.quant.methods.floating import Floating, float_copy
 from flow.quant.methods.uniform import Uniform
@@ -103,7 +103,7 @@ class Dcq(Method):
                 "choose fewer sections",
             )
         self.cuts = [places[(i + 1) * len(places) // self.sections] for i in range(self.sections - 1)]
-        _home(model).add_module("dcq_teacher", Snapshot(model))
+        self.home.add_module("dcq_teacher", Snapshot(model))
         self._enter(0)
 
     def loss(self) -> Tensor:
@@ -114,14 +114,14 @@ class Dcq(Method):
     def on_step(self, step: int) -> None:
         """Goes from phase to phase; the teacher is what the model is when its phase ends."""
         if step == round(self.teacher * self.steps):
-            _home(self.model).dcq_teacher.take(self.model)
+            self.home.dcq_teacher.take(self.model)
         self._enter(step)
 
     def finalize(self) -> None:
         """Removes all hooks, and the teacher."""
         self._leave()
         self.phase = "done"
-        del _home(self.model).dcq_teacher
+        del self.home.dcq_teacher
 
     # ---------------------------------------------------------------------------------------------------- phases
 
@@ -147,7 +147,7 @@ class Dcq(Method):
 
     def _teach(self, *, isolated: bool) -> None:
         teacher = float_copy(self.model)
-        _home(self.model).dcq_teacher.give(teacher)
+        self.home.dcq_teacher.give(teacher)
         wanted: dict[str, Tensor] = {}
 
         def note(name: str) -> Any:
@@ -185,11 +185,6 @@ class Dcq(Method):
 def _difference(own: Tensor, target: Tensor) -> Tensor:
     """As a share of the teacher's variance: 1 for whoever always gives its mean."""
     return (own - target).square().mean() / target.var().clamp_min(_TINY)
-
-
-def _home(model: nn.Module) -> Any:
-    """The layer that keeps the teacher: a container would run it."""
-    return next(iter(weight_layers(model).values()))
 
 
 def _inner_activations(model: nn.Module) -> list[str]:

@@ -8,7 +8,6 @@ loss is measured on some frames at equal distances, so that it follows from the 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,12 +98,12 @@ class Pfq(Method):
         self.target.prepare(model, example, steps)
         super().prepare(model, example, steps)
         self.targets = {name: int(weight_bits(layer).max()) for name, layer in self.layers.items()}
-        self._home().add_module("pfq", Plateau(self.tolerance).to(example.device))
+        self.home.add_module("pfq", Plateau(self.tolerance).to(example.device))
         self._set()
 
     def on_step(self, step: int) -> None:
         """Looks at the loss when it is time, and goes from stage to stage."""
-        plateau = self._home().pfq
+        plateau = self.home.pfq
         every = max(1, self.steps // self.looks)
         if step > plateau.step:  # a run that is gone on with has looked already
             plateau.step.fill_(step)
@@ -116,11 +115,11 @@ class Pfq(Method):
 
     def metrics(self) -> dict[str, float]:
         """The stage, from 0."""
-        return {"stage": float(self._home().pfq.stage)}
+        return {"stage": float(self.home.pfq.stage)}
 
     def finalize(self) -> None:
         """Removes what the schedule kept with the model."""
-        del self._home().pfq
+        del self.home.pfq
 
     def _latest(self, stage: int) -> float:
         """The step at which a stage ends, plateau or not."""
@@ -134,10 +133,6 @@ class Pfq(Method):
         return loss
 
     def _set(self) -> None:
-        stage = int(self._home().pfq.stage)
+        stage = int(self.home.pfq.stage)
         for name, layer in self.layers.items():
             set_weight_bits(layer, self.stages[stage] if stage < len(self.stages) else self.targets[name], name)
-
-    def _home(self) -> Any:
-        """The layer that keeps the schedule: a container would run it."""
-        return next(iter(self.layers.values()))

@@ -34,6 +34,7 @@ from flow.quant.layers import (
 from flow.quant.methods.base import Method
 from flow.quant.methods.floating import Floating
 from flow.quant.methods.uniform import Uniform
+from flow.quant.tracing import traced
 
 AT_ONCE = 64
 """Frames that go through the network together where the result does not depend on it."""
@@ -122,7 +123,7 @@ def fold_norms(model: nn.Module) -> None:
     Raises:
         OptionError: The network cannot be traced.
     """
-    nodes = [node for node in _traced(model).graph.nodes if node.op == "call_module"]
+    nodes = [node for node in _traced(model).nodes if node.op == "call_module"]
     with _float_weights(model):
         for node in nodes:
             norm, source = model.get_submodule(node.target), node.all_input_nodes[0]
@@ -143,29 +144,22 @@ def equalise_ranges(model: nn.Module) -> None:
     Raises:
         OptionError: The network cannot be traced.
     """
-    traced = _traced(model)  # has containers of its own, but the layers are the model's
-    for name in activations(traced):
-        kind = {qnn.QuantReLU: nn.ReLU, qnn.QuantIdentity: nn.Identity}.get(type(traced.get_submodule(name)))
+    flat = fx.GraphModule(model, _traced(model))  # has containers of its own, but the layers are the model's
+    for name in activations(flat):
+        kind = {qnn.QuantReLU: nn.ReLU, qnn.QuantIdentity: nn.Identity}.get(type(flat.get_submodule(name)))
         if kind is not None:
-            traced.set_submodule(name, kind())
+            flat.set_submodule(name, kind())
     with _float_weights(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on optional packages
-        EqualizeGraph().apply(traced)
+        EqualizeGraph().apply(flat)
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return m.__module__.startswith("brevitas.") or super().is_leaf_module(m, module_qualified_name)
-
-
-def _traced(model: nn.Module) -> fx.GraphModule:
-    try:
-        return fx.GraphModule(model, _Tracer().trace(model))
-    except Exception as error:  # whatever the model's own code raises when it meets no numbers
-        raise OptionError(
-            f"the network cannot be traced, so that its norms and ranges stay unknown: {error}",
-            "say fold = false and equalise = false, or keep decisions about values out of forward()",
-        ) from error
+def _traced(model: nn.Module) -> fx.Graph:
+    return traced(
+        model,
+        "the network cannot be traced, so that its norms and ranges stay unknown",
+        "say fold = false and equalise = false, or keep decisions about values out of forward()",
+    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ layers, and that frames may be made from the network itself, is theirs; the form
 import copy
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -214,7 +214,7 @@ class Sensitivity(Ilp):
             raise OptionError(
                 f"by = {self.by} and data = {self.data} on a task without classes", "choose noise, and training"
             )
-        self._home().add_module("sensitivity", Measured(len(self.layers), len(set(self.choices))))
+        self.home.add_module("sensitivity", Measured(len(self.layers), len(set(self.choices))))
 
     def check(self, problem: Problem) -> None:
         """Counts what will be scored; forward passes are no evaluations.
@@ -233,7 +233,7 @@ class Sensitivity(Ilp):
         damage = Damage(self.model, self._judges(), self.by)
         for budget in self.ladder(problem):
             problem.score(settle(damage, problem, budget, self.rounds))
-        table, choices = self._home().sensitivity, problem.choices
+        table, choices = self.home.sensitivity, problem.choices
         for column, company in (("alone", problem.highest), ("among", problem.best())):
             losses = sensitivities(damage, choices, company)
             getattr(table, column).copy_(
@@ -248,7 +248,7 @@ class Sensitivity(Ilp):
 
     def finalize(self) -> None:
         """Takes the tables out of the model."""
-        home = self._home()
+        home = self.home
         table, names = home.sensitivity, list(self.layers)
         del home.sensitivity
         self._tables["sensitivity"] = [
@@ -266,10 +266,6 @@ class Sensitivity(Ilp):
         if self.data == "made":
             return made_task(self.model, task.x.shape[1:], int(task.y.max()) + 1, self.frames, self.seed)
         return task.some(self.frames)
-
-    def _home(self) -> Any:
-        """The layer that keeps the table: a container would run it."""
-        return next(iter(self.layers.values()))
 
 
 def _outputs(model: nn.Module, x: Tensor) -> Tensor:
