@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from flow.ir.dataflow import Dense, Flatten, Pooling
+from flow.ir.dataflow import Convolution, Dense, Flatten, Pooling
 from flow.ir.model import ModelOp, Reduce
 from flow.ir.window import Window
 from flow.passes.integers.builder import ADD_QUANT, WIDEST, Builder
@@ -82,7 +82,7 @@ def reduce(b: Builder, node: Reduce) -> None:
     )
 
 
-def _give_shaped(b: Builder, node: Reduce, made: Pooling | Dense, encoding: Encoding) -> None:
+def _give_shaped(b: Builder, node: Reduce, made: Pooling | Dense | Convolution, encoding: Encoding) -> None:
     """What is reduced keeps its axes, of size one; the model may have dropped them."""
     wanted = b.shapes[node.name]
     kept = made.infer(b.types[made.x]).shape
