@@ -131,6 +131,7 @@ class Budget:
                 "the method learns no widths, so that a budget has nothing to move",
                 "take a method that learns them, such as sinareq, or leave the budget out",
             )
+        method.met = self._met
 
     def prepare(self, method: Method, example: Tensor) -> None:
         """Prices the model, after ``method.prepare``.
@@ -234,12 +235,16 @@ class Budget:
         rate = grow if self.excess > 0 else shrink
         self.weight = min(self.weight * math.exp(_GAIN / steps * rate), _MOST)
 
+    def _met(self) -> bool:
+        self._judge()
+        return self.excess <= 0
+
     def _judge(self) -> None:
         with torch.no_grad():
             self.excess = float(self.pressure(self._whole())) - 1
 
     def _whole(self) -> dict[str, Tensor]:
-        return {name: bits.to(torch.float32) for name, bits in self.method.assignment().items()}
+        return {name: bits.to(torch.float64) for name, bits in self.method.assignment().items()}
 
     def metrics(self) -> dict[str, float]:
         """What the present whole widths cost, the share of the budget, and the weight of the penalty."""

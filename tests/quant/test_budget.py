@@ -220,6 +220,36 @@ def test_other_methods_that_learn_widths_take_it(name, limits):
     budget.check()
 
 
+def test_widths_above_the_budget_are_not_frozen():
+    """The budget ends between two widths of the great layer: it goes to the lower one before it is frozen."""
+    _, method, x = prepared(steps=10)
+    budget = Budget(average_bits=3.0)
+    budget.prepare(method, x)
+    set_widths(method, (3, 3, 3))
+    with torch.no_grad():
+        method.own_parameters()[0].fill_(2.0002)  # four bits, sign included
+    for step in (8, 9):
+        method.on_step(step)
+        budget.on_step(step)
+        assert not any(layer.weight_quant.tensor_quant.frozen for layer in method.layers.values())
+    with torch.no_grad():
+        method.own_parameters()[0].fill_(2.0)
+    method.on_step(10)
+    assert all(layer.weight_quant.tensor_quant.frozen for layer in method.layers.values())
+    budget.check()
+
+
+def test_fine_widths_above_the_budget_learn_on():
+    model = build("mlp", (1, 8, 8), 10, act_bits=3, hidden=(12, 8), scales="pow2")
+    method = METHODS["hgq"]()
+    method.prepare(model, IMAGES[:64], 10)
+    method.on_step(9)
+    assert not any(parameter.requires_grad for parameter in method.own_parameters())
+    Budget(average_bits=2.5).prepare(method, IMAGES[:64])
+    method.on_step(9)
+    assert all(parameter.requires_grad for parameter in method.own_parameters())
+
+
 def test_more_room_is_used():
     """The same training with twice the room ends with wider weights."""
     ends = []

@@ -112,6 +112,15 @@ def test_a_convolution_has_a_width_for_each_channel(tmp_path):
     assert method.elements[next(iter(activations(network)))] == 28 * 28
 
 
+def test_a_budget_may_be_used_to_the_last_bit():
+    """3 bits for each of 4928 weights are 1.848 kB; the next number of float32 lies above."""
+    network, method = model(hidden=(48, 32), weight_bits=3), Fdmp(1.848)
+    method.prepare(network, X[:8], 40)
+    assert {int(b) for b in method.assignment().values()} == {3}
+    method.finalize()
+    assert float(method.loss().detach()) == 0
+
+
 def test_a_budget_that_was_not_reached_is_an_error():
     network, method = model(), Fdmp(0.6, strength=0.0)
     train(network, method, steps=20)

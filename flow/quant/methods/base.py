@@ -66,9 +66,11 @@ class Method:
         steps: How many steps the optimiser will make.
         layers: The model's layers with quantised weights, by module path.
         task: What it is trained for; None where nobody said.
+        met: Whether the widths keep to the budget beside the method. Widths that learn are not frozen before.
     """
 
     task: Task | None = None
+    met: Callable[[], bool] = staticmethod(lambda: True)
     model: nn.Module
     steps: int
     layers: dict[str, Any]

@@ -194,14 +194,14 @@ class Fdmp(Method):
 
     def weight_memory(self) -> Tensor:
         """Of all weights, in kilobytes."""
-        total = super().loss()
+        total = super().loss().double()  # whole numbers of bits, beyond what float32 can tell apart
         for name, bits in self.widths().items():
             total = total + bits.sum() * (self.layers[name].weight.numel() / bits.numel())
         return total / KILOBYTE
 
     def act_memory(self) -> Tensor:
         """Of all activations of a frame, in kilobytes."""
-        total = super().loss()
+        total = super().loss().double()
         for name, learned in self._acts().items():
             total = total + learned.bits() * self.elements[name]
         for name, elements in self._fixed().items():
@@ -214,7 +214,7 @@ class Fdmp(Method):
         price = self.strength * 2 ** (_RISE * min(max(progress, 0), 1))
         total = super().loss()
         for memory, budget in self._budgets():
-            total = total + price * torch.relu(memory / budget - 1)
+            total = total + price * torch.relu(memory / budget - 1).to(total.dtype)
         return total
 
     def on_step(self, step: int) -> None:

@@ -201,11 +201,12 @@ class Hgq(Method):
         return total
 
     def on_step(self, step: int) -> None:
-        """Keeps the points in their range, and freezes them when their time is over."""
+        """Keeps the points in their range, and freezes them when their time is over and they keep to the budget."""
+        learns = step < FREEZE * self.steps or not self.met()
         for parameter in self.own_parameters():
             with torch.no_grad():
                 parameter.clamp_(-float(MOST_BITS), self.max_fraction)
-            parameter.requires_grad_(step < FREEZE * self.steps)
+            parameter.requires_grad_(learns)
 
     def widths(self) -> dict[str, Tensor]:
         """Of each weight or channel, its sign included; 0 where it is pruned."""

@@ -130,13 +130,14 @@ class Sinareq(Method):
         return total
 
     def on_step(self, step: int) -> None:
-        """Keeps the widths in their range, and freezes them when their time is over."""
+        """Keeps the widths in their range, and freezes them when their time is over and they keep to the budget."""
         self.done = step
+        met = step < FREEZE * self.steps or self.met()
         with torch.no_grad():
             for layer in self.layers.values():
                 periodic = _periodic(layer)
                 periodic.beta.clamp_(self.least, self.most)
-                if step >= FREEZE * self.steps and not periodic.frozen:
+                if step >= FREEZE * self.steps and not periodic.frozen and met:
                     periodic.freeze(layer.weight)
                 elif periodic.frozen:
                     periodic.beta.requires_grad_(False)
