@@ -25,7 +25,7 @@ class Recipe:
     Attributes:
         text: The file.
         data: ``name`` of the source, ``path`` where it needs one.
-        model: ``name``, and options of ``flow.quant.models.build``.
+        model: ``name``, options of ``flow.quant.models.build``, and ``start``, a file of weights to start from.
         method: ``name``, and options of the method.
         budget: Options of ``flow.quant.budget.Budget``; None where widths may cost anything.
         epochs: Passes over the training data.
@@ -58,7 +58,7 @@ class Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Reads a recipe; a path in ``[data]`` is relative to the recipe's folder.
+    """Reads a recipe; the paths in it are relative to its folder.
 
     Raises:
         RecipeError: It cannot be read, or a key is unknown, missing or of the wrong kind.
@@ -78,7 +78,9 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path} does not say how many epochs", "add a line such as: epochs = 30")
     _check(found, hints, str(path), "")
     _check_table(found["data"], SOURCES, {"path": str}, "data", path)
-    _check_table(found["model"], MODELS, {"hidden": Sequence[int], **_options_of(Kit.__init__)}, "model", path)
+    _check_table(
+        found["model"], MODELS, {"hidden": Sequence[int], "start": str, **_options_of(Kit.__init__)}, "model", path
+    )
     name = found["method"]["name"]
     _check_table(
         found["method"], METHODS, _options_of(METHODS[name].__init__) if name in METHODS else {}, "method", path
@@ -93,8 +95,9 @@ def read_recipe(path: Path) -> Recipe:
     for key in ("lr", "weight_decay"):
         if not found.get(key, 0.0) >= 0:
             raise RecipeError(f"{path}: {key} = {found[key]}", f"{key} is not negative")
-    if "path" in found["data"]:
-        found["data"]["path"] = path.parent / found["data"]["path"]
+    for table, key in (("data", "path"), ("model", "start")):
+        if key in found[table]:
+            found[table][key] = path.parent / found[table][key]
     return Recipe(text, **found)
 
 

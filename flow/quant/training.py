@@ -29,6 +29,7 @@ from flow.quant.methods import METHODS, Method, Task
 from flow.quant.plots import draw, draw_sensitivity
 from flow.quant.qonnx import export
 from flow.quant.recipe import Recipe, read_recipe
+from flow.quant.start import read_weights, take_over
 
 CHECKED_FRAMES = 16
 """Of the held-out data, on which the exported file is compared with torch."""
@@ -131,8 +132,11 @@ def train(
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
     outputs = source.classes if given.task == "classify" else math.prod(source.shape)
-    options = {key: value for key, value in given.model.items() if key != "name"}
-    model = models.build(given.model["name"], source.shape, outputs, **options).to(device)
+    options = {key: value for key, value in given.model.items() if key not in ("name", "start")}
+    model = models.build(given.model["name"], source.shape, outputs, **options)
+    if "start" in given.model:
+        take_over(model, read_weights(given.model["start"]))
+    model = model.to(device)
     method = METHODS[given.method["name"]](**{k: v for k, v in given.method.items() if k != "name"})
     batches = len(source.train_x) // given.batch
     if batches == 0:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import flow
 from flow.cli import main
 from flow.errors import DataError, OptionError, OutputError, RecipeError, TrainingError
-from flow.quant import training
+from flow.quant import models, training
 from flow.quant.recipe import read_recipe
 from flow.quant.training import train
 
@@ -190,6 +190,48 @@ def test_paths_are_relative_to_the_recipe(recipe, tmp_path):
     path = recipe(**{'"digits"': '"npz"\npath = "mine.npz"', "batch = 128": "batch = 32"})
     assert read_recipe(path).data["path"] == tmp_path / "mine.npz"
     assert train(path, tmp_path / "run").finished
+
+
+def test_a_start_from_a_run_and_from_a_state_dict(recipe, tmp_path):
+    """Weights of 8 bits are tuned at 3: at a rate of nearly 0 they stay as they were."""
+    teacher = train(recipe(**{"[5, 3]": "8"}), tmp_path / "teacher")
+    still = {"lr = 0.01": "lr = 1e-9", "epochs = 3": "epochs = 1", "hidden = [12]": 'hidden = [12]\nstart = "{}"'}
+    whole = torch.load(tmp_path / "teacher" / "checkpoint.pt", weights_only=True)["model"]["tensors"]
+    own = {"2.0.weight", "2.1.running_mean", "3.weight", "3.bias"}
+    assert own < {name for name in whole if "_quant" not in name}
+    torch.save({name: value for name, value in whole.items() if "_quant" not in name}, tmp_path / "float.pt")
+    for start in ("teacher/checkpoint.pt", "float.pt"):
+        path = recipe(**{old: new.format(start) for old, new in still.items()})
+        run = train(path, tmp_path / f"from {start.replace('/', ' ')}")
+        found = torch.load(run.folder / "checkpoint.pt", weights_only=True)["model"]["tensors"]
+        for name in ("2.0.weight", "3.weight", "3.bias"):
+            assert torch.allclose(found[name], whole[name], atol=1e-6)  # Adam takes steps of the rate
+        assert run.score > teacher.score - 0.1
+    fresh = train(recipe(**{"lr = 0.01": "lr = 1e-9", "epochs = 3": "epochs = 1"}), tmp_path / "fresh")
+    assert fresh.score < 0.4
+
+
+def test_a_start_that_does_not_fit(recipe, tmp_path):
+    model = models.build("mlp", (1, 8, 8), 10, hidden=[12])
+    torch.save(model.state_dict() | {"3.weight": torch.zeros(10, 11)}, tmp_path / "shape.pt")
+    torch.save({n: v for n, v in model.state_dict().items() if not n.startswith("3.")}, tmp_path / "short.pt")
+    torch.save(model.state_dict() | {"4.weight": torch.zeros(1)}, tmp_path / "long.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    (tmp_path / "text.pt").write_text("weights")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    for name, error, message in (
+        ("shape", OptionError, r"another network: 3\.weight is \[10, 11\], not \[10, 12\]"),
+        ("short", OptionError, r"3\.weight is missing, 3\.bias is missing"),
+        ("long", OptionError, r"4\.weight is in no layer"),
+        ("list", DataError, "holds no state_dict"),
+        ("text", DataError, "is no file of weights"),
+        ("empty", DataError, "is no file of weights"),
+        ("none", DataError, r"none\.pt cannot be read"),
+    ):
+        path = recipe(**{"hidden = [12]": f'hidden = [12]\nstart = "{name}.pt"'})
+        with pytest.raises(error, match=message):
+            train(path, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 def test_command_line(recipe, tmp_path):
