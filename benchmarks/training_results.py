@@ -120,8 +120,8 @@ GIVEN = {
     "dorefa 3": '[method]\nname = "dorefa"\nweight_bits = 3\n',
     "wrpn 3": '[method]\nname = "wrpn"\nweight_bits = 3\n',
     "bitat": '[method]\nname = "bitat"\n',
-    "a2q, 12 bits": '[method]\nname = "a2q"\naccumulator_bits = 12\n',
-    "a2q+, 12 bits": '[method]\nname = "a2q+"\naccumulator_bits = 12\n',
+    "a2q, sums of 16": '[method]\nname = "a2q"\naccumulator_bits = 16\n',
+    "a2q+, sums of 16": '[method]\nname = "a2q+"\naccumulator_bits = 16\n',
     "dynhp, half": '[method]\nname = "dynhp"\nremove = 0.5\n',
     "po2": '[method]\nname = "po2"\n',
     "admm, powers of two": '[method]\nname = "admm"\n',
@@ -429,12 +429,16 @@ def main() -> int:
     rows = {(row.network, row.method, row.seed): row for row in read_rows(results)}
     pending = [] if given.only_table else list(cells(given, rows))
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(cell, *each) for each in pending]):
-            row = done.result()
-            rows[row.network, row.method, row.seed] = row
-            write_rows(results, rows.values())
-            found = row.problem or f"{100 * (row.accuracy or 0):.1f} %"
-            print(f"{row.network}, {row.method}, seed {row.seed}: {found}", flush=True)
+        try:
+            for done in as_completed([pool.submit(cell, *each) for each in pending]):
+                row = done.result()
+                rows[row.network, row.method, row.seed] = row
+                write_rows(results, rows.values())
+                found = row.problem or f"{100 * (row.accuracy or 0):.1f} %"
+                print(f"{row.network}, {row.method}, seed {row.seed}: {found}", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # a defect, or Ctrl-C: what is running ends, the rest is not begun
+            raise
     given.table.write_text(table(list(rows.values())))
     print(given.table.read_text())
     return 0

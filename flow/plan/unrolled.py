@@ -70,6 +70,8 @@ def obstacles(layers: tuple[Layer, ...]) -> list[Unsupported]:
             what = f"each of its {layer.positions:,} positions would be hardware of its own; unrolled, there is one"
         elif not (layer.op is None or isinstance(layer.op, Dense)):
             what = "only matrix products at one position, with step functions, can be unrolled"
+        elif layer.product is not None and not layer.product.matrix.any():
+            what = "all its weights are 0: a function that takes nothing of its input"
         elif channels not in (1, layer.outputs):
             what = "a step function without a product must be the same for all values, or one for each"
         elif sum(layer.name in other.reads for other in layers) > 1:

@@ -11,7 +11,7 @@ import pytest
 from test_design import chain
 
 from flow.errors import InfeasibleError, PlanFileError, UnsupportedModelError
-from flow.ir.dataflow import Pooling, Source
+from flow.ir.dataflow import Dense, Pooling, Source
 from flow.ir.graph import Graph
 from flow.ir.types import IntType
 from flow.ir.window import Window
@@ -83,6 +83,16 @@ def test_other_layers_are_refused_by_name():
     source = Source("x", (4, 4, 2), IntType(4, False), 0 * one, 15 * one)
     layers = layers_of(Graph((source, Pooling("p", "x", "max", window, 0)), ("p",)))
     with pytest.raises(UnsupportedModelError, match=r"each of its [\d,]+ positions would be hardware of its own"):
+        plan_for(layers, BOARD, 100.0, style="unrolled")
+    assert plan_for(layers, BOARD, 100.0, style="auto").plan.style == "stream"
+
+
+def test_a_layer_without_weights_is_no_function_of_its_input():
+    one = np.ones(1, np.int64)
+    source = Source("x", (3,), IntType(4, False), 0 * one, 15 * one)
+    dead = Dense("dead", "x", np.zeros((3, 2), np.int64), IntType(2, True))
+    layers = layers_of(Graph((source, dead), ("dead",)))
+    with pytest.raises(UnsupportedModelError, match="all its weights are 0"):
         plan_for(layers, BOARD, 100.0, style="unrolled")
     assert plan_for(layers, BOARD, 100.0, style="auto").plan.style == "stream"
 

@@ -10,7 +10,7 @@ from test_methods import X, accuracy, model, train
 
 from flow import quant
 from flow.api.compile import compile_model
-from flow.errors import OptionError
+from flow.errors import OptionError, TrainingError
 from flow.ir.dataflow import Convolution, Dense
 from flow.quant.layers import weight_layers
 from flow.quant.methods.a2q import A2q, A2qPlus, BoundedNorm, input_ranges
@@ -100,6 +100,14 @@ def test_messages():
         A2q(16, {"fc1": 20}).prepare(model(), X[:8], 10)
     with pytest.raises(OptionError, match=r"the weights of 1\.0 have 1 bit"):
         A2q(16).prepare(model(weight_bits=1), X[:8], 10)
+
+
+def test_accumulators_that_leave_nothing_of_a_layer():
+    """8-bit inputs and 10 bits: magnitudes that sum to 4 at most, over 64 weights; each alone is cut off."""
+    method = A2q(16, {"1.0": 10})
+    method.prepare(model(), X[:8], 10)
+    with pytest.raises(TrainingError, match=r"all weights of 1\.0 were cut off to 0: accumulators of 10 bits"):
+        method.finalize()
 
 
 def test_convolutions(tmp_path):

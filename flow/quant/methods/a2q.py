@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flow.errors import OptionError
+from flow.errors import OptionError, TrainingError
 from flow.quant.layers import replace_weight_quantizer, weight_bits
 from flow.quant.methods.base import Method
 from flow.quant.methods.grids import Quantised
@@ -126,6 +126,21 @@ class A2q(Method):
         """The norms beyond the bounds."""
         excess = [layer.weight_quant.tensor_quant.excess() for layer in self.layers.values()]
         return self.strength * sum(excess, super().loss())
+
+    def finalize(self) -> None:
+        """Asserts that the bounds left something of each layer.
+
+        Raises:
+            TrainingError: All weights of a layer were cut off to 0.
+        """
+        dead = [name for name, layer in self.layers.items() if not bool(layer.quant_weight().value.any())]
+        if dead:
+            widths = {self.of_layer.get(name, self.accumulator_bits) for name in dead}
+            raise TrainingError(
+                f"all weights of {', '.join(dead)} were cut off to 0: accumulators of "
+                f"{', '.join(map(str, sorted(widths)))} bits are too narrow for so many inputs",
+                "give them more by 'layers', or all of them by accumulator_bits",
+            )
 
 
 class A2qPlus(A2q):
