@@ -191,6 +191,18 @@ def test_activations_lie_between_0_and_1():
     assert (float(scale), float(bits)) == (pytest.approx(1 / 3, rel=1e-6), 2.0)  # one rounding of float32
 
 
+def test_a_layer_that_is_all_0_on_the_grid_is_scaled_to_fill_it():
+    """Of 64 inputs, weights begin below 1/8; the least level of 3 bits is 1/3."""
+    network = model()
+    layers, before = weight_layers(network), {n: w.weight.detach().clone() for n, w in weight_layers(network).items()}
+    assert float(before["1.0"].abs().max()) < 1 / 6 < float(before["3"].abs().max())
+    Wrpn(3).prepare(network, X[:8], STEPS)
+    assert torch.equal(layers["3"].weight, before["3"])
+    assert torch.allclose(layers["1.0"].weight, before["1.0"] / before["1.0"].abs().max())
+    train(network, Wrpn(3))
+    assert accuracy(network) > 0.7  # chance is 0.1
+
+
 def test_a_grid_keeps_the_quantiser_of_the_input():
     network = model()
     Wrpn(3).prepare(network, X[:8], STEPS)

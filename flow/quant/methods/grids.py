@@ -129,6 +129,10 @@ class Dorefa(_Grid):
 class Wrpn(_Grid):
     """WRPN: weights clipped to [-1, 1], levels with a zero; activations in [0, 1].
 
+    The grid does not follow the weights: those of a wide layer, as they are initialised, may all be 0 on it, and no
+    gradient comes past such a layer. It is scaled to fill [-1, 1] at the start, with its bias; a batch norm behind it
+    takes that back.
+
     Args:
         weight_bits: Of all weights; None for the widths that the model has.
         act_bits: Of all activations without a sign; None for the widths that the model has.
@@ -137,3 +141,14 @@ class Wrpn(_Grid):
 
     weights = WrpnWeights
     least = 2
+
+    def prepare(self, model: nn.Module, example: Tensor, steps: int) -> None:
+        """Replaces the quantisers, and scales up what would all be 0."""
+        super().prepare(model, example, steps)
+        with torch.no_grad():
+            for layer in self.layers.values():
+                if not bool(layer.quant_weight().value.any()):
+                    factor = 1 / layer.weight.abs().max().clamp_min(1e-12)
+                    for parameter in (layer.weight, layer.bias):
+                        if parameter is not None:
+                            parameter.mul_(factor)
