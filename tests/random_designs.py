@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from flow.backend import tools
+from flow.backend.precompiled import precompiled
 from flow.emit.hls import HlsOptions, emit_hls, names_of
 from flow.ir.dataflow import NEVER, Source, Step
 from flow.ir.graph import Graph
@@ -174,7 +175,8 @@ def compiled_library(cases, folder):
         (folder / name).write_text(text)
     # compiling takes far longer than running
     common = [str(tools.require(tools.GXX)), "-std=c++14", "-O0", "-fPIC", "-w", "-DFLOW_SEPARATE_UNITS"]
-    common += ["-D__AP_FIXED_H__", f"-I{folder}", "-isystem", str(tools.ap_types())]
+    common += ["-D__AP_FIXED_H__", "-isystem", str(tools.ap_types())]
+    common += [f"-I{folder}", *precompiled(common, folder, tools.ap_types())]
 
     def compile_part(part):
         source = folder / f"part{part}.cpp"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from flow.backend import tools
+from flow.backend.precompiled import precompiled
 from flow.backend.process import Command, run, run_all
 from flow.emit.cxx import codes, uncoded
 from flow.errors import DataError, ExactnessError
@@ -48,7 +49,7 @@ _STUCK = 4
 def compile_design(folder: Path) -> Path:
     """Compiles ``folder/csim/units/*.cpp`` into ``folder/csim/design.so``, on all cores.
 
-    The headers cost more than a unit of a usual size, so each core compiles one batch of units.
+    The headers cost more than a unit of a usual size, even precompiled, so each core compiles one batch of units.
 
     Raises:
         ToolNotFoundError: g++ or the ap_int headers are not there.
@@ -61,6 +62,7 @@ def compile_design(folder: Path) -> Path:
     remedy = "this is a defect of flow: please report it with the log"
     # paths relative to the build folder, so that the objects do not depend on where it lies
     common = [compiler, *FLAGS, "-DFLOW_SEPARATE_UNITS", "-Icsim/include", "-isystem", "csim/ap_types"]
+    common += precompiled(common, folder, folder / "csim" / "ap_types")
     commands = []
     for number, batch in enumerate(_batches(folder, cores())):
         source = objects / f"batch{number}.cpp"

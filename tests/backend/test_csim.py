@@ -66,7 +66,7 @@ def test_library_equals_the_graph(compiled):
     assert simulator.run(x[:1], design.source.element, design.sink.element, (4,)).shape == (1, 4)
 
 
-def test_precompiled_header_is_taken_away(compiled):
+def test_no_precompiled_header_lies_in_the_build(compiled):
     assert list(compiled[3].rglob("*.gch")) == []
 
 
