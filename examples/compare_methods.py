@@ -18,6 +18,8 @@ METHODS = {
     "sinreq, 3 bits": 'name = "sinreq"\nweight_bits = 3\nstrength = 3.0',
     "sinareq": 'name = "sinareq"\nstrength = 3.0',
     "sinareq, 4 bits at most": 'name = "sinareq"\nstrength = 3.0\npenalty = 0.0\n[budget]\naverage_bits = 4',
+    "hgq": 'name = "hgq"',
+    "ptq, 3 bits": 'name = "ptq"\nweight_bits = 3\nact_bits = 4',
 }
 
 

@@ -58,7 +58,7 @@ def test_comparison_of_methods(monkeypatch, capsys, tmp_path):
     """After one epoch the widths have not settled, and the script says so of the methods that promise more."""
     said = run(monkeypatch, capsys, "compare_methods.py", tmp_path, 1)
     lines = said.splitlines()[1:]
-    assert len(lines) == 6
+    assert len(lines) == 8
     accuracy, bits = zip(*(map(float, line.split()[-2:]) for line in lines[:3]), strict=True)
     assert bits == (4, 3, 2)
     assert min(accuracy) > 0.4
