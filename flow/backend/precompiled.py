@@ -26,7 +26,8 @@ def precompiled(compile_with: Sequence[str], folder: Path, headers: Path) -> lis
 
     They take 70 MB in the cache folder, for each compiler and set of flags, and go 30 days after their last use. A
     first build only leaves a mark there: who builds once gains nothing. g++ itself checks that they fit, and reads the
-    headers as ever where they do not; so whatever goes wrong here costs time and changes nothing.
+    headers as ever where they do not; so whatever goes wrong here costs time and changes nothing. clang, which may be
+    called g++ too, would stop instead: it gets none.
 
     Args:
         compile_with: g++ with the flags of a unit, search paths included.
@@ -41,9 +42,11 @@ def precompiled(compile_with: Sequence[str], folder: Path, headers: Path) -> lis
             return []
         header = mine / _NAME
         if not header.with_suffix(".h.gch").is_file():
+            if "clang" in run(Command([compile_with[0], "--version"], mine / "version")):
+                return []
             _make(compile_with, folder, header)
         os.utime(mine)
-    except (OSError, ToolFailedError):
+    except (OSError, RuntimeError, ToolFailedError):  # RuntimeError: there is no home
         return []
     return ["-include", str(header)]
 

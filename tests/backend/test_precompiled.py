@@ -49,7 +49,7 @@ def test_the_second_build_makes_it_and_objects_are_the_same(unit):
     written = made.stat().st_mtime_ns
     assert precompiled(common, folder, folder / "ap_types") == more
     assert made.stat().st_mtime_ns == written
-    assert sorted(p.name for p in made.parent.iterdir()) == ["ap_headers.h", "ap_headers.h.gch"]
+    assert sorted(p.name for p in made.parent.iterdir()) == ["ap_headers.h", "ap_headers.h.gch", "version"]
     assert headers(folder) == []
 
 
@@ -88,7 +88,24 @@ def test_a_cache_that_cannot_be_had_changes_nothing(unit, tmp_path, monkeypatch)
     for _ in range(3):
         assert precompiled(common, folder, folder / "ap_types") == []
     (mine,) = cache_folder().iterdir()
-    assert list(mine.iterdir()) == []
+    assert [p.name for p in mine.iterdir()] == ["version"]
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setattr(module.Path, "home", no_home)
+    assert precompiled(common, folder, folder / "ap_types") == []
+
+
+def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_clang_gets_none(unit, tmp_path):
+    folder, common, _ = unit
+    clang = tmp_path / "g++"
+    clang.write_text("#!/bin/sh\necho Apple clang version 16.0.0\n")
+    clang.chmod(0o755)
+    for _ in range(3):
+        assert precompiled([str(clang), *common[1:]], folder, folder / "ap_types") == []
+    assert headers(cache_folder()) == []
 
 
 def test_one_that_does_not_fit_is_passed_over_by_the_compiler(unit):
