@@ -153,9 +153,10 @@ COLUMNS = (
     *("LUT", "DSP", "BRAM18", "frames/s", "exact", "no uniform better"),
 )
 METHODS = {FLOAT: "", **UNIFORM, **LEARNED, **GIVEN}
-SOME = (FLOAT, *UNIFORM, "sinareq, at most 3", "fdmp, 3 bits", "hgq", "sensitivity, 3 bits", "ptq, 3 bits", "dcq 2")
-FEW = (FLOAT, "uniform 8", "uniform 4", "uniform 3", "uniform 2", "sinareq, at most 3", "fdmp, 3 bits", "hgq")
-LEAST = (FLOAT, "uniform 4", "uniform 2", "sinareq, at most 3", "hgq")
+SINAREQ = ("sinareq, at most 4", "sinareq, at most 3")
+SOME = (FLOAT, *UNIFORM, *SINAREQ, "fdmp, 3 bits", "hgq", "sensitivity, 3 bits", "ptq, 3 bits", "dcq 2")
+FEW = (FLOAT, "uniform 8", "uniform 4", "uniform 3", "uniform 2", *SINAREQ, "fdmp, 3 bits", "hgq")
+LEAST = (FLOAT, "uniform 4", "uniform 2", "sinareq, at most 4", "hgq")
 NETWORKS = {
     "digits_mlp": Network("MLP 48-32, digits", "digits", 'name = "mlp"\nhidden = [48, 32]', 60, 12_000_000),
     "lenet5": Network(
