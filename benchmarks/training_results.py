@@ -97,7 +97,7 @@ FLOAT = "float"
 KILOBYTES = "<kilobytes of 3 bits a weight>"
 UNIFORM = {f"uniform {bits}": f'[method]\nname = "uniform"\nweight_bits = {bits}\n' for bits in (8, 6, 4, 3, 2)}
 SEARCHED = {
-    f"{name}, 3 bits": f'[method]\nname = "{name}"\nbudget = 3.0\nchoices = [2, 3, 4, 6]\n'
+    f"{name}, 3 bits": f'[method]\nname = "{name}"\nbudget = 3.0\nchoices = [2, 3, 4, 6]\nevaluations = 100\n'
     for name in ("greedy", "ilp", "sensitivity", "releq")
 }
 LEARNED = {
