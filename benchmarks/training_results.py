@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks trained by each method: accuracy, bits, and what the planner asks of a board. Writes docs/results.md.
 
-Each cell (a network, a method, a seed) is a recipe that is trained, planned and built; its line is added to
-results.csv in the run folder. The command may be stopped at any time and goes on where it was; a recipe that changed
-is run again. Of a cell that failed the line holds the message.
+Each cell (a network, a method, a seed) is a recipe that is trained, planned and built; its line is added to the rows,
+results.csv beside the table. The command may be stopped at any time and goes on where it was; a recipe that changed is
+run again. Of a cell that failed the line holds the message.
 
-Usage: python benchmarks/training_results.py [--out FOLDER] [--table FILE] [--seeds N] [--network NAME ...]
+Usage: python benchmarks/training_results.py [--out FOLDER] [--table FILE.md] [--seeds N] [--network NAME ...]
                                              [--method NAME ...] [--data FOLDER] [--jobs N] [--only-table]
 
 --data names the folder with cifar10_jpeg_*.npz, fsdd_8k_int16.npz and nslkdd_*.csv.gz (../shared/data), for the
@@ -155,8 +155,11 @@ COLUMNS = (
 METHODS = {FLOAT: "", **UNIFORM, **LEARNED, **GIVEN}
 SINAREQ = ("sinareq, at most 4", "sinareq, at most 3")
 SOME = (FLOAT, *UNIFORM, *SINAREQ, "fdmp, 3 bits", "hgq", "sensitivity, 3 bits", "ptq, 3 bits", "dcq 2")
-FEW = (FLOAT, "uniform 8", "uniform 4", "uniform 3", "uniform 2", *SINAREQ, "fdmp, 3 bits", "hgq")
-LEAST = (FLOAT, "uniform 4", "uniform 2", "sinareq, at most 4", "hgq")
+FEW = (
+    *(FLOAT, "uniform 8", "uniform 4", "uniform 3", "uniform 2"),
+    *("sinareq, at most 4", "fdmp, 3 bits", "hgq", "sensitivity, 3 bits"),
+)
+LEAST = (FLOAT, "uniform 4", "uniform 3", "uniform 2", "sensitivity, 3 bits")
 NETWORKS = {
     "digits_mlp": Network("MLP 48-32, digits", "digits", 'name = "mlp"\nhidden = [48, 32]', 60, 12_000_000),
     "lenet5": Network(
@@ -200,7 +203,7 @@ class Row:
     """A line of results.csv; the figures of the hardware are empty for floats and for what failed.
 
     Attributes:
-        recipe: A digest of what was run.
+        recipe: A digest of what was run, wherever its data lay.
         accuracy: On the held-out data, from 0 to 1.
         widths: Of the weights, layer by layer.
         bit_operations: Multiplications of a frame, each as the product of its operands' bits.
@@ -420,7 +423,8 @@ def cells(
     for name, seed in product(given.network, range(given.seeds)):
         for method in given.method or NETWORKS[name].methods or METHODS:
             text = recipe_text(name, method, seed, paths[name])
-            digest = hashlib.sha256(f"{method}\n{NETWORKS[name].fps}\n{text}".encode()).hexdigest()[:12]
+            known = f"{method}\n{NETWORKS[name].fps}\n{text.replace(str(paths[name]), '')}"
+            digest = hashlib.sha256(known.encode()).hexdigest()[:12]
             before = rows.get((name, method, seed))
             if before is None or before.recipe != digest:
                 recipe = given.out / f"{name}-{digest}.toml"
@@ -430,7 +434,7 @@ def cells(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "results")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "results", help="for the run folders")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=["digits_mlp", "lenet5"])
@@ -440,7 +444,7 @@ def main() -> int:
     parser.add_argument("--only-table", action="store_true", help="write the table of what has been run")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    results = given.out / "results.csv"
+    results = given.table.with_suffix(".csv")
     rows = {(row.network, row.method, row.seed): row for row in read_rows(results)}
     pending = [] if given.only_table else list(cells(given, rows))
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
