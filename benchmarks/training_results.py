@@ -360,7 +360,7 @@ def table(rows: list[Row]) -> str:
         "seeds, with the least and the greatest. Activations have 4 bits, the input 8. Bit operations: for each",
         "multiplication of a frame the product of its operands' bits. LUT, DSP, BRAM18 and frames/s: the cheapest plan",
         f"on {BOARD} that reaches the frame rate named (where none does, the fastest in 70 % of the board), shell",
-        "included, estimated (docs/cost_model.md). Exact: C simulation of the built design gave the model's integers in",
+        "included, estimated (docs/cost_model.md). Exact: C simulation of the design gave the model's integers in",
         "every run. A width with a star is the mean of a layer whose weights have widths of their own. The last column",
         "is for learned widths: whether no uniform width with as few bit operations, or fewer, has a higher mean",
         "accuracy; else that one.",
