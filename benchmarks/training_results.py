@@ -35,7 +35,7 @@ from torch import nn
 
 from flow.api.build import build
 from flow.api.compile import compile_model
-from flow.api.plan import PlanResult, plan
+from flow.api.plan import plan
 from flow.errors import FlowError, InfeasibleError
 from flow.plan.goals import Goals
 from flow.plan.layers import layers_of
@@ -43,6 +43,7 @@ from flow.quant import data, models
 from flow.quant.layers import activations, weight_layers
 from flow.quant.recipe import Recipe, read_recipe
 from flow.quant.training import order_of, train
+from flow.report.plan import PlanResult
 
 ROOT = Path(__file__).resolve().parents[1]
 BOARD = "pynq-z2"
