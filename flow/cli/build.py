@@ -9,26 +9,12 @@ from typing import Any, Literal
 
 import click
 
-from flow.cli.common import (
-    cost_option,
-    errors_as_messages,
-    goal_options,
-    goals_of,
-    input_type_option,
-    json_option,
-    model_argument,
-    style_option,
-    terminal,
-    where_options,
-)
+from flow.cli.common import design_options, errors_as_messages, goals_of, json_option, style_option, terminal
+from flow.errors import OptionError
 
 
 @click.command()
-@model_argument
-@where_options
-@goal_options
-@cost_option
-@input_type_option
+@design_options
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Frames x and labels y to check on.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The build directory [build/MODEL].")
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="A plan.toml to use, e.g. an edited one.")
@@ -140,8 +126,6 @@ def build(
 
 def _vendor_programs(synth: str | None, board: str, dialect: str | None, *, dry_run: bool) -> Any:
     """The tools that --synth needs, looked for before anything else is done."""
-    from flow.errors import OptionError
-
     if synth is None:
         if dry_run:
             raise OptionError("--dry-run is about --synth", "add --synth csynth, ooc, bitstream or xclbin")
@@ -175,8 +159,6 @@ def _synthesize(
 
 
 def _check_names(names: tuple[str, ...], known: tuple[str, ...]) -> None:
-    from flow.errors import OptionError
-
     for name in names:
         if name not in known:
             raise OptionError(f"there is no pass '{name}'", f"choose one of {', '.join(known)}")

@@ -54,18 +54,18 @@ input_type_option = click.option(
 _board = click.option(
     "--board", default="pynq-z2", show_default=True, help="A board (see: flow boards), or a .toml file."
 )
-cost_option = click.option(
+_cost = click.option(
     "--cost", type=click.Path(path_type=Path), metavar="FILE", help="Coefficients of your own (see: flow calibrate)."
 )
 _clock = click.option("--clock", type=float, metavar="MHZ", help="The clock; the board's default where it is left out.")
 
 
-def where_options(function: F) -> F:
-    """The options that say where a design shall run."""
-    return _board(_clock(function))
+def design_options(function: F) -> F:
+    """The model, where it shall run, what is asked of the plan, what it is priced by, and how its input arrives."""
+    return model_argument(_board(_clock(_goal_options(_cost(input_type_option(function))))))
 
 
-def goal_options(function: F) -> F:
+def _goal_options(function: F) -> F:
     """The options that say what a plan shall reach; ``goals_of`` puts them together."""
     for option in reversed(
         (

@@ -7,29 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from flow.cli.common import (
-    cost_option,
-    errors_as_messages,
-    goal_options,
-    goals_of,
-    input_type_option,
-    json_option,
-    model_argument,
-    style_option,
-    terminal,
-    where_options,
-)
+from flow.cli.common import design_options, errors_as_messages, goals_of, json_option, style_option, terminal
+from flow.errors import OptionError
 
 if TYPE_CHECKING:
     from flow.plan.goals import Goals
 
 
 @click.command()
-@model_argument
-@where_options
-@goal_options
-@cost_option
-@input_type_option
+@design_options
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="Check and price this plan instead.")
 @style_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan, for flow build --plan.")
@@ -63,8 +49,6 @@ def plan(
             _trade_off(model, board, clock, goals, input_type, plot, as_json=as_json)
         return
     if plot is not None:
-        from flow.errors import OptionError
-
         raise OptionError("--plot draws a trade-off", "add --pareto")
     with prices_from(cost):
         result = make(
@@ -80,8 +64,6 @@ def plan(
 
 
 def _check_trade_off(goals: "Goals | None", plan: Path | None, out: Path | None, style: str | None) -> None:
-    from flow.errors import OptionError
-
     if style not in (None, "stream"):
         raise OptionError("--pareto shows foldings, which only the stream style has", "leave --style out")
 

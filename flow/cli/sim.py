@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flow.cli.common import errors_as_messages, json_option
+from flow.errors import OutputError
 
 if TYPE_CHECKING:
     from flow.api.simulate import SimulationResult
@@ -48,8 +49,6 @@ def sim(folder: Path, data: Path, save: Path | None, trace: bool, as_json: bool)
 
 def _save(path: Path, result: "SimulationResult") -> None:
     import numpy as np
-
-    from flow.errors import OutputError
 
     try:
         with path.open("wb") as file:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from flow.cli.common import errors_as_messages, json_option, terminal
+from flow.errors import ToolNotFoundError
 
 
 @click.command()
@@ -53,8 +54,6 @@ def _training() -> Callable[..., Any]:
     try:
         from flow.quant.training import train
     except ModuleNotFoundError as error:
-        from flow.errors import ToolNotFoundError
-
         raise ToolNotFoundError(
             f"training needs {error.name}, which is not installed",
             "pip install torch==2.13.0, then pip install 'flow-fpga[train]'",

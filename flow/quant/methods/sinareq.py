@@ -132,12 +132,13 @@ class Sinareq(Method):
     def on_step(self, step: int) -> None:
         """Keeps the widths in their range, and freezes them when their time is over and they keep to the budget."""
         self.done = step
-        met = step < FREEZE * self.steps or self.met()
+        learning = any(not _periodic(layer).frozen for layer in self.layers.values())
+        ends = learning and step >= FREEZE * self.steps and self.met()
         with torch.no_grad():
             for layer in self.layers.values():
                 periodic = _periodic(layer)
                 periodic.beta.clamp_(self.least, self.most)
-                if step >= FREEZE * self.steps and not periodic.frozen and met:
+                if ends and not periodic.frozen:
                     periodic.freeze(layer.weight)
                 elif periodic.frozen:
                     periodic.beta.requires_grad_(False)
