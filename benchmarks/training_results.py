@@ -103,8 +103,8 @@ SEARCHED = {
 }
 LEARNED = {
     "sinareq": '[method]\nname = "sinareq"\n',
-    "sinareq, at most 4": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 2.0\n[budget]\naverage_bits = 4\n',
-    "sinareq, at most 3": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 2.0\n[budget]\naverage_bits = 3\n',
+    "sinareq, at most 4": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 0.3\n[budget]\naverage_bits = 4\n',
+    "sinareq, at most 3": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 0.3\n[budget]\naverage_bits = 3\n',
     "fdmp, 3 bits": f'[method]\nname = "fdmp"\nweight_kb = {KILOBYTES}\n',
     "hgq": '[method]\nname = "hgq"\n',
     "hgq, strong": '[method]\nname = "hgq"\nstrength = 1.0\n',

@@ -88,13 +88,14 @@ def test_learns_and_exports(tmp_path, name):
     quant.export(network, tmp_path / "m.onnx", X[:8])
 
 
+@pytest.mark.parametrize("place", [9, 18])
 @pytest.mark.parametrize("name", METHODS)
-def test_a_run_in_two_parts_is_the_same_run(name):
+def test_a_run_in_two_parts_is_the_same_run(name, place):
     whole, method = model(), made(name)
     train(whole, method, steps=20)
 
     first, begun = model(), made(name)
-    optimiser = train(first, begun, steps=20, last=9)
+    optimiser = train(first, begun, steps=20, last=place)
     saved = copy.deepcopy((state_of(first), optimiser.state_dict()))
 
     second, resumed = model(), made(name)
@@ -102,10 +103,10 @@ def test_a_run_in_two_parts_is_the_same_run(name):
     resumed.see(TASK)
     resumed.prepare(second, X[:8], 20)
     load_state(second, saved[0])
-    resumed.on_step(9)
+    resumed.on_step(place)
     optimiser = torch.optim.Adam(resumed.param_groups(3e-3))
     optimiser.load_state_dict(saved[1])
-    train(second, resumed, steps=20, first=10, optimiser=optimiser)
+    train(second, resumed, steps=20, first=place + 1, optimiser=optimiser)
     state = second.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in whole.state_dict().items())
 
@@ -323,9 +324,25 @@ def test_widths_stay_within_their_range_and_freeze():
     assert all(torch.equal(a, b) for a, b in zip(before, method.own_parameters(), strict=True))
 
 
+def test_weights_snap_when_the_rate_has_fallen_to_zero():
+    network, method = model(), Sinareq(strength=0.1)
+    optimiser = train(network, method, steps=100, last=80)
+    layers = method.layers.values()
+    with torch.no_grad():
+        before = [layer.quant_weight().value for layer in layers]
+    assert min(method.off_grid().values()) > 0.1
+    for group in optimiser.param_groups:
+        group["lr"] = 0.0
+    train(network, method, steps=100, first=81, optimiser=optimiser)
+    assert max(method.off_grid().values()) < 0.001
+    method.finalize()
+    with torch.no_grad():
+        assert all(torch.equal(layer.quant_weight().value, b) for layer, b in zip(layers, before, strict=True))
+
+
 def test_weights_that_do_not_snap_are_an_error():
     network, method = model(), Sinareq(strength=1e-6)
-    train(network, method, steps=40)
+    train(network, method, steps=40, last=33)
     with pytest.raises(TrainingError, match=r"did not snap.*1\.0 \(0\.\d\d\), 2\.0"):
         method.finalize()
 

@@ -4,7 +4,9 @@
 Source: Elthakeb et al., WaveQ: gradient-based deep quantization of neural networks through sinusoidal adaptive
 regularization, arXiv:2003.00146 (read: the abstract, the figures of the authors' repository and their code; the
 formulas are theirs, the text here is not). How the learned period becomes the scale of the quantiser is not in what
-was read: here the quantiser keeps the period itself.
+was read: here the quantiser keeps the period itself. In the last phase the weights are drawn to their grid by the
+regulariser in the loss, and apart from the optimiser, too, as by decoupled weight decay (arXiv:1711.05101): where the
+learning rate falls to zero, a pull that passes through it ends before the weights have snapped.
 """
 
 import math
@@ -24,6 +26,7 @@ LEARN, FREEZE = 0.2, 0.8
 SNAPPED = 0.1
 """The mean of sin**2 below which weights count as drawn to their grid; weights anywhere have 0.5."""
 _REACH = 3.0  # how often the widths could cross their whole range while they learn
+_PULL = 4.0  # the last phase leaves exp(-4) of the distance of weights from their grid
 
 
 class Periodic(nn.Module):
@@ -130,10 +133,15 @@ class Sinareq(Method):
         return total
 
     def on_step(self, step: int) -> None:
-        """Keeps the widths in their range, and freezes them when their time is over and they keep to the budget."""
+        """Keeps the widths in their range; freezes them when their time is over and they keep to the budget.
+
+        From then on it draws the weights to their grid, which changes no quantised weight.
+        """
+        made = step == self.done + 1  # otherwise it is the step of a checkpoint, whose weights were drawn already
         self.done = step
         learning = any(not _periodic(layer).frozen for layer in self.layers.values())
         ends = learning and step >= FREEZE * self.steps and self.met()
+        pull = min(0.5, _PULL / ((1 - FREEZE) * self.steps)) if made else 0.0
         with torch.no_grad():
             for layer in self.layers.values():
                 periodic = _periodic(layer)
@@ -142,6 +150,7 @@ class Sinareq(Method):
                     periodic.freeze(layer.weight)
                 elif periodic.frozen:
                     periodic.beta.requires_grad_(False)
+                    layer.weight.lerp_(periodic(layer.weight)[0], pull)
 
     def widths(self) -> dict[str, Tensor]:
         """The betas, and one for the sign."""
@@ -160,7 +169,7 @@ class Sinareq(Method):
         """Asserts that the weights lie on the learned grids.
 
         Raises:
-            TrainingError: Those of a layer do not: the period was not learned, only the penalty was followed.
+            TrainingError: Those of a layer do not: the widths were frozen too late, or not at all.
         """
         loose = {name: off for name, off in self.off_grid().items() if not off < SNAPPED}
         if loose:
@@ -168,7 +177,8 @@ class Sinareq(Method):
             raise TrainingError(
                 f"the weights did not snap to the learned periods: the mean of sin**2 is not below {SNAPPED} in "
                 f"{listing}",
-                "train longer, or raise strength (and penalty with it, to keep the widths)",
+                "train to the end of the schedule, or raise strength (and penalty with it, to keep the widths); with a "
+                "budget, give more epochs or a wider budget: widths that meet it only in the last steps leave no time",
             )
 
 

@@ -171,7 +171,9 @@ class _Channel:
     def status(self):
         if isinstance(self.busy, Future) and self.busy.done():
             self.busy.result()  # an error of the test comes out here
-        return (0 if self.running else 1) | (0 if self.is_busy() else 2) | self.error
+        if self.is_busy():  # asked once: the hardware's thread may end the transfer meanwhile
+            return 0 if self.running else 1
+        return (0 if self.running and not self.error else 1) | 2 | self.error
 
 
 class Dma:
@@ -243,7 +245,7 @@ class Dma:
         elif board.fault == "last_high":
             results = results[: self.receive.word_bytes]
         if board.fault == "last_low" or len(results) > len(room):
-            self.receive.error, self.receive.running = 0x10, False
+            self.receive.error = 0x10
             results = results[: len(room)]
         room[: len(results)] = results
         self.receive.moved = len(results)
