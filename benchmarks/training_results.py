@@ -151,8 +151,10 @@ PUBLISHED = (
 """What others say of their own runs, in their abstracts: not measured here."""
 COLUMNS = (
     *("method", "seeds", "accuracy", "bits a weight", "widths (first seed)", "kbit operations"),
-    *("LUT", "DSP", "BRAM18", "frames/s", "exact", "no uniform better"),
+    *("LUT", "DSP", "BRAM18", "frames/s", "exact", "at its bits", "at its operations", "at its LUT"),
 )
+COSTS = {"average_bits": "bits a weight", "bit_operations": "bit operations", "lut": "LUT"}
+"""What learned and uniform widths are compared at."""
 METHODS = {FLOAT: "", **UNIFORM, **LEARNED, **GIVEN}
 SINAREQ = ("sinareq, at most 4", "sinareq, at most 3")
 SOME = (FLOAT, *UNIFORM, *SINAREQ, "fdmp, 3 bits", "hgq", "sensitivity, 3 bits", "ptq, 3 bits", "dcq 2")
@@ -362,34 +364,30 @@ def table(rows: list[Row]) -> str:
         "multiplication of a frame the product of its operands' bits. LUT, DSP, BRAM18 and frames/s: the cheapest plan",
         f"on {BOARD} that reaches the frame rate named (where none does, the fastest in 70 % of the board), shell",
         "included, estimated (docs/cost_model.md). Exact: C simulation of the design gave the model's integers in",
-        "every run. A width with a star is the mean of a layer whose weights have widths of their own. The last column",
-        "is for learned widths: whether no uniform width with as few bit operations, or fewer, has a higher mean",
-        "accuracy; else that one.",
+        "every run. A width with a star is the mean of a layer whose weights have widths of their own. The last three",
+        "columns are for learned widths: whether no uniform width that costs as much or less, in bits a weight, in bit",
+        "operations or in LUT, has a higher mean accuracy; else the best such one.",
     ]
-    verdicts: list[str] = []
+    verdicts: list[list[str]] = []
     body: list[str] = []
     for name in [name for name in NETWORKS if any(row.network == name for row in rows)]:
         network = NETWORKS[name]
         body += ["", f"## {network.title}", ""]
         body += [f"{network.epochs} epochs, at least {network.fps:,} frames/s.", ""]
-        body += ["| " + " | ".join(COLUMNS) + " |", "|---|--:|--:|--:|---|--:|--:|--:|--:|--:|---|---|"]
+        body += ["| " + " | ".join(COLUMNS) + " |", "|---|--:|--:|--:|---|--:|--:|--:|--:|--:|---|---|---|---|"]
         ours = {m: [r for r in rows if (r.network, r.method) == (name, m)] for m in METHODS}
         good = {m: [r for r in found if not r.problem] for m, found in ours.items()}
-        uniform = [
-            (mean(r.bit_operations for r in good[m]), mean(r.accuracy for r in good[m])) for m in UNIFORM if good[m]
-        ]
+        uniform = [good[m] for m in UNIFORM if good[m]]
         for method, found in good.items():
-            if not ours[method]:
-                continue
-            failed = [row for row in ours[method] if row.problem]
             if found:
-                verdict = _verdict(found, uniform) if method in LEARNED and uniform else ""
-                verdicts += [verdict] if verdict else []
-                body.append(_line(method, found, verdict))
-            for row in failed:
-                body.append(f"| {method} | seed {row.seed} | {row.problem} |" + " |" * 9)
-    held = verdicts.count("yes")
-    lines += ["", f"Of {len(verdicts)} rows with learned widths, {held} have no better uniform width."]
+                compared = [_verdict(found, uniform, cost) for cost in COSTS] if method in LEARNED and uniform else []
+                verdicts += [compared] if compared else []
+                body.append(_line(method, found, compared))
+            if failed := [row for row in ours[method] if row.problem]:
+                seeds = ", ".join(str(row.seed) for row in failed)
+                body.append(f"| {method} | failed: {seeds} | {failed[0].problem} |" + " |" * (len(COLUMNS) - 3))
+    held = [f"{[v[i] for v in verdicts].count('yes')} at their {cost}" for i, cost in enumerate(COSTS.values())]
+    lines += ["", f"Rows with learned widths: {len(verdicts)}. No uniform width is better than {', '.join(held)}."]
     lines += [*body, "", "## Published", ""]
     lines += [
         "What others say of their own runs, in their abstracts: other data, schedules and hardware; not measured here.",
@@ -399,19 +397,19 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _verdict(rows: list[Row], uniform: list[tuple[float, float]]) -> str:
+def _verdict(rows: list[Row], uniform: list[list[Row]], cost: str) -> str:
     """Whether no uniform width that costs no more is better; else the accuracy of the best such one."""
-    operations = mean(row.bit_operations for row in rows)
-    rivals = [score for cost, score in uniform if cost <= operations]
-    best = max(rivals, default=0.0)
+    most = mean(getattr(row, cost) for row in rows)
+    affordable = [each for each in uniform if mean(getattr(row, cost) for row in each) <= most]
+    best = max((mean(row.accuracy for row in each) for each in affordable), default=0.0)
     return "yes" if mean(row.accuracy for row in rows) >= best else f"no: {100 * best:.1f}"
 
 
-def _line(method: str, rows: list[Row], verdict: str) -> str:
+def _line(method: str, rows: list[Row], compared: list[str]) -> str:
     scores = [100 * row.accuracy for row in rows]
     accuracy = f"{mean(scores):.1f}" + (f" ({min(scores):.1f} to {max(scores):.1f})" if len(scores) > 1 else "")
     if method == FLOAT:
-        return f"| float | {len(rows)} | {accuracy} |" + " |" * 9
+        return f"| float | {len(rows)} | {accuracy} |" + " |" * (len(COLUMNS) - 3)
     operations = mean(row.bit_operations for row in rows)
     cells = [
         f"{mean(row.average_bits for row in rows):.2f}",
@@ -419,7 +417,7 @@ def _line(method: str, rows: list[Row], verdict: str) -> str:
         f"{operations / 1e3:,.0f}",
         *(f"{mean(getattr(row, name) for row in rows):,.0f}" for name in ("lut", "dsp", "bram18", "fps")),
         "yes" if all(row.exact for row in rows) else "NO",
-        verdict,
+        *(compared or [""] * len(COSTS)),
     ]
     return f"| {method} | {len(rows)} | {accuracy} | " + " | ".join(cells) + " |"
 
