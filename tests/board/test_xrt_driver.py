@@ -150,13 +150,13 @@ def test_a_card_that_cannot_run_it(driver, fault: str, message: str, remedy: str
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("no_results", "after 0.2 s write_results still waits for words that do not come"),
+        ("no_results", "after 1 s write_results still waits for words that do not come"),
         ("error", "write_results ended in the state ert_cmd_state.ERT_CMD_STATE_ERROR"),
     ],
 )
 def test_after_a_call_that_failed_the_card_must_be_reset(driver, frames, fault: str, message: str) -> None:
     """What it left in the streams would shift all results that follow."""
-    accelerator = driver.Accelerator(batch=40, timeout=0.2)
+    accelerator = driver.Accelerator(batch=40, timeout=1.0)
     driver.board.fault = fault
     with pytest.raises(driver.AcceleratorError) as caught:
         accelerator.predict_ints(frames[0])
