@@ -269,7 +269,7 @@ KINDS = [
     lambda net, x, _: lookup(net, net.convolution(x)),
     residual,
 ]
-ROUNDS = 6
+ROUNDS = 4
 
 
 @pytest.fixture(scope="module")
