@@ -10,7 +10,7 @@ demo: $(VENV)/.runtime
 	    --data examples/digits_mlp/samples.npz --out build/digits_mlp
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 # random graphs of every operation, on all cores; FIRST is the first seed
 N     ?= 2000
