@@ -373,7 +373,8 @@ def table(rows: list[Row]) -> str:
     for name in [name for name in NETWORKS if any(row.network == name for row in rows)]:
         network = NETWORKS[name]
         body += ["", f"## {network.title}", ""]
-        body += [f"{network.epochs} epochs, at least {network.fps:,} frames/s.", ""]
+        fewer = " Fewer rows than of digits, for the time that a network of this size takes." if network.methods else ""
+        body += [f"{network.epochs} epochs, at least {network.fps:,} frames/s.{fewer}", ""]
         ours = {m: [r for r in rows if (r.network, r.method) == (name, m)] for m in METHODS}
         good = {m: [r for r in found if not r.problem] for m, found in ours.items()}
         body += _easy(good[FLOAT], good["uniform 2"])
