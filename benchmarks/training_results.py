@@ -37,8 +37,10 @@ from flow.api.build import build
 from flow.api.compile import compile_model
 from flow.api.plan import plan
 from flow.errors import FlowError, InfeasibleError
-from flow.plan.goals import Goals
+from flow.plan.board import load as load_board
+from flow.plan.goals import Goals, cost, share_of_board
 from flow.plan.layers import layers_of
+from flow.plan.resources import Resources
 from flow.quant import data, models
 from flow.quant.layers import activations, weight_layers
 from flow.quant.recipe import Recipe, read_recipe
@@ -151,9 +153,9 @@ PUBLISHED = (
 """What others say of their own runs, in their abstracts: not measured here."""
 COLUMNS = (
     *("method", "seeds", "accuracy", "bits a weight", "widths (first seed)", "kbit operations"),
-    *("LUT", "DSP", "BRAM18", "frames/s", "exact", "at its bits", "at its operations", "at its LUT"),
+    *("LUT", "DSP", "BRAM18", "share", "frames/s", "exact", "at its bits", "at its operations", "at its share"),
 )
-COSTS = {"average_bits": "bits a weight", "bit_operations": "bit operations", "lut": "LUT"}
+COSTS = {"average_bits": "bits a weight", "bit_operations": "bit operations", "share": "share of the board"}
 """What learned and uniform widths are compared at."""
 METHODS = {FLOAT: "", **UNIFORM, **LEARNED, **GIVEN}
 SINAREQ = ("sinareq, at most 4", "sinareq, at most 3")
@@ -226,6 +228,14 @@ class Row:
     fps: float | None = None
     exact: bool | None = None
     problem: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """LUT, DSP and BRAM as shares of the board, added, in per cent: what the planner made least, but for FFs."""
+        if self.lut is None or self.dsp is None or self.bram18 is None:
+            return None
+        used = Resources(lut=self.lut, ff=0, dsp=self.dsp, bram18=self.bram18, uram=0)
+        return 100 * share_of_board(cost(used, load_board(BOARD)))
 
 
 def recipe_text(name: str, method: str, seed: int, path: Path | None) -> str:
@@ -360,9 +370,12 @@ def table(rows: list[Row]) -> str:
         "multiplication of a frame the product of its operands' bits. LUT, DSP, BRAM18 and frames/s: the cheapest plan",
         f"on {BOARD} that reaches the frame rate named (where none does, the fastest in 70 % of the board), shell",
         "included, estimated (docs/cost_model.md). Exact: C simulation of the design gave the model's integers in",
-        "every run. A width with a star is the mean of a layer whose weights have widths of their own. The last three",
-        "columns are for learned widths: whether no uniform width that costs as much or less, in bits a weight, in bit",
-        "operations or in LUT, has a higher mean accuracy; else the best such one.",
+        "every run. A width with a star is the mean of a layer whose weights have widths of their own. Share: LUT, DSP",
+        "and BRAM as shares of the board, added, in per cent; the planner made this sum least, flip-flops included.",
+        "The last three columns are for learned widths: whether no uniform width that costs as much or less, in bits a",
+        "weight, in bit operations or in share, has a higher mean accuracy; else the best such one. Widths of single",
+        "weights (hgq) save bits and operations everywhere, but logic only where a layer is unrolled whole: a folded",
+        "layer reads its weights from a memory as wide as its widest.",
     ]
     verdicts: list[list[str]] = []
     body: list[str] = []
@@ -374,7 +387,7 @@ def table(rows: list[Row]) -> str:
         ours = {m: [r for r in rows if (r.network, r.method) == (name, m)] for m in METHODS}
         good = {m: [r for r in found if not r.problem] for m, found in ours.items()}
         body += _easy(good[FLOAT], good["uniform 2"])
-        body += ["| " + " | ".join(COLUMNS) + " |", "|---|--:|--:|--:|---|--:|--:|--:|--:|--:|---|---|---|---|"]
+        body += ["| " + " | ".join(COLUMNS) + " |", "|---|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|---|---|---|---|"]
         uniform = [good[m] for m in UNIFORM if good[m]]
         for method, found in good.items():
             if found:
@@ -425,7 +438,9 @@ def _line(method: str, rows: list[Row], compared: list[str]) -> str:
         f"{mean(row.average_bits for row in rows):.2f}",
         rows[0].widths,
         f"{operations / 1e3:,.0f}",
-        *(f"{mean(getattr(row, name) for row in rows):,.0f}" for name in ("lut", "dsp", "bram18", "fps")),
+        *(f"{mean(getattr(row, name) for row in rows):,.0f}" for name in ("lut", "dsp", "bram18")),
+        f"{mean(row.share for row in rows):.1f}",
+        f"{mean(row.fps for row in rows):,.0f}",
         "yes" if all(row.exact for row in rows) else "NO",
         *(compared or [""] * len(COSTS)),
     ]
