@@ -105,16 +105,19 @@ SEARCHED = {
 }
 LEARNED = {
     "sinareq": '[method]\nname = "sinareq"\n',
-    "sinareq, at most 4": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 0.3\n[budget]\naverage_bits = 4\n',
-    "sinareq, at most 3": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 0.3\n[budget]\naverage_bits = 3\n',
+    "sinareq, at most 4": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 0.03\n[budget]\naverage_bits = 4\n',
+    "sinareq, at most 3": '[method]\nname = "sinareq"\npenalty = 0.0\nstrength = 0.03\n[budget]\naverage_bits = 3\n',
     "fdmp, 3 bits": f'[method]\nname = "fdmp"\nweight_kb = {KILOBYTES}\n',
     "hgq": '[method]\nname = "hgq"\n',
+    "hgq, gentle": '[method]\nname = "hgq"\nstrength = 0.05\n',
     "hgq, strong": '[method]\nname = "hgq"\nstrength = 1.0\n',
     **SEARCHED,
     "ptq, 3 bits": '[method]\nname = "ptq"\nrounding = "learned"\nbudget = 3.0\nchoices = [2, 3, 4, 6]\nact_bits = 4\n',
     "ptilmpq": '[method]\nname = "ptilmpq"\nact_bits = 4\n',
 }
+SHIFTED = "uniform 3, steps 2**k"
 GIVEN = {
+    SHIFTED: 'scales = "pow2"\n[method]\nname = "uniform"\nweight_bits = 3\n',
     "sinreq 4": '[method]\nname = "sinreq"\nweight_bits = 4\n',
     "pfq 3": '[method]\nname = "pfq"\nstages = [6, 4]\nweight_bits = 3\n',
     "dynasty 3": '[method]\nname = "dynasty"\nweight_bits = 3\n',
@@ -159,8 +162,8 @@ COSTS = {"average_bits": "bits a weight", "bit_operations": "bit operations", "s
 """What learned and uniform widths are compared at."""
 METHODS = {FLOAT: "", **UNIFORM, **LEARNED, **GIVEN}
 SINAREQ = ("sinareq, at most 4", "sinareq, at most 3")
-SOME = (FLOAT, *UNIFORM, *SINAREQ, "fdmp, 3 bits", "hgq", "sensitivity, 3 bits", "ptq, 3 bits", "dcq 2")
-FEW = (FLOAT, *UNIFORM, "sinareq, at most 4", "fdmp, 3 bits", "hgq", "sensitivity, 3 bits")
+SOME = (FLOAT, *UNIFORM, *SINAREQ, "fdmp, 3 bits", "hgq", "sensitivity, 3 bits", "ptq, 3 bits", SHIFTED, "dcq 2")
+FEW = (FLOAT, *UNIFORM, "sinareq, at most 4", "fdmp, 3 bits", "hgq", "hgq, gentle", "sensitivity, 3 bits", SHIFTED)
 NETWORKS = {
     "digits_mlp": Network("MLP 48-32, digits", "digits", 'name = "mlp"\nhidden = [48, 32]', 60, 12_000_000),
     "lenet5": Network(
