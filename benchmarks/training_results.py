@@ -378,7 +378,9 @@ def table(rows: list[Row]) -> str:
         "The last three columns are for learned widths: whether no uniform width that costs as much or less, in bits a",
         "weight, in bit operations or in share, has a higher mean accuracy; else the best such one. Widths of single",
         "weights (hgq) save bits and operations everywhere, but logic only where a layer is unrolled whole: a folded",
-        "layer reads its weights from a memory as wide as its widest.",
+        "layer reads its weights from a memory as wide as its widest. Uniform widths have free scales for each output",
+        "channel; steps of fdmp and of hgq, of weights and of activations, are powers of two (shifts in the place of",
+        f"multiplications), as those of '{SHIFTED}'.",
     ]
     verdicts: list[list[str]] = []
     body: list[str] = []

@@ -73,7 +73,7 @@ class Sinareq(Method):
     width. Weights that snap hold the widths somewhat above it.
 
     Args:
-        strength: Of the regulariser, about 1.
+        strength: Of the regulariser, about 1; beside a budget far less is enough (docs/training.md).
         penalty: Of each layer's beta.
         bits: Widths at the start, sign included.
         min_bits: The least width, 2 or more.
