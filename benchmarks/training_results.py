@@ -161,9 +161,8 @@ COLUMNS = (
 COSTS = {"average_bits": "bits a weight", "bit_operations": "bit operations", "share": "share of the board"}
 """What learned and uniform widths are compared at."""
 METHODS = {FLOAT: "", **UNIFORM, **LEARNED, **GIVEN}
-SINAREQ = ("sinareq, at most 4", "sinareq, at most 3")
-SOME = (FLOAT, *UNIFORM, *SINAREQ, "fdmp, 3 bits", "hgq", "sensitivity, 3 bits", "ptq, 3 bits", SHIFTED, "dcq 2")
 FEW = (FLOAT, *UNIFORM, "sinareq, at most 4", "fdmp, 3 bits", "hgq", "hgq, gentle", "sensitivity, 3 bits", SHIFTED)
+SOME = (*FEW, "sinareq, at most 3", "ptq, 3 bits", "dcq 2")
 NETWORKS = {
     "digits_mlp": Network("MLP 48-32, digits", "digits", 'name = "mlp"\nhidden = [48, 32]', 60, 12_000_000),
     "lenet5": Network(
