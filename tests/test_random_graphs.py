@@ -156,8 +156,8 @@ def model_dataflow(seed):
 def cases():
     """Designs of random models and of random chains, each with a random plan."""
     used = collections.Counter()
-    graphs = [graph for seed in range(1000, 1024) if (graph := model_dataflow(seed)) is not None]
-    graphs += [random_dataflow(seed) for seed in range(28)]
+    graphs = [graph for seed in range(1000, 1036) if (graph := model_dataflow(seed)) is not None]
+    graphs += [random_dataflow(seed) for seed in range(40)]
     return [random_case(number, graph, used) for number, graph in enumerate(graphs)]
 
 
@@ -218,7 +218,7 @@ def check_boundaries(cases, library):
 
 def test_designs_equal_the_integer_graph(cases, tmp_path):
     """One test: compiling takes most of it, and is done once."""
-    assert len(cases) >= 45
+    assert len(cases) >= 60
     library = compiled_library(cases, tmp_path)
     check_whole_designs(cases, library)
     check_layers(cases, library)
