@@ -37,6 +37,7 @@ from flow.api.build import build
 from flow.api.compile import compile_model
 from flow.api.plan import plan
 from flow.errors import FlowError, InfeasibleError
+from flow.plan.board import Board
 from flow.plan.board import load as load_board
 from flow.plan.goals import Goals, cost, share_of_board
 from flow.plan.layers import layers_of
@@ -201,6 +202,12 @@ NETWORKS = {
 }
 
 
+@cache
+def board() -> Board:
+    """What all networks are planned for."""
+    return load_board(BOARD)
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of results.csv; the figures of the hardware are empty for floats and for what failed.
@@ -237,7 +244,7 @@ class Row:
         if self.lut is None or self.dsp is None or self.bram18 is None:
             return None
         used = Resources(lut=self.lut, ff=0, dsp=self.dsp, bram18=self.bram18, uram=0)
-        return 100 * share_of_board(cost(used, load_board(BOARD)))
+        return 100 * share_of_board(cost(used, board()))
 
 
 def recipe_text(name: str, method: str, seed: int, path: Path | None) -> str:
